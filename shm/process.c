@@ -1,0 +1,94 @@
+#include "shm/process.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+static int
+read_file(const char *path, char *buf, size_t room)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    ssize_t n;
+
+    if (fd < 0)
+        return -errno;
+    n = read(fd, buf, room - 1);
+    if (n < 0)
+        n = -errno;
+    else
+        buf[n] = '\0';
+    close(fd);
+    return (int)n;
+}
+
+int
+shm_process_start(pid_t pid, uint64_t *ret_start)
+{
+    char path[64], buf[1024];
+    const char *at;
+    int r;
+
+    (void)snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
+    r = read_file(path, buf, sizeof buf);
+    if (r < 0)
+        return r == -ENOENT ? -ESRCH : r;
+    /* The name, in parentheses, may itself hold spaces and parentheses: fields count from the last. */
+    at = strrchr(buf, ')');
+    if (!at)
+        return -EBADMSG;
+    for (int field = 2; field < 22; field++) {
+        at = strchr(at + 1, ' ');
+        if (!at)
+            return -EBADMSG;
+    }
+    *ret_start = strtoull(at + 1, NULL, 10);
+    return 0;
+}
+
+int
+shm_process_boot_id(uint8_t ret[16])
+{
+    char buf[64];
+    uint8_t id[16];
+    int nibble = 0, r = read_file("/proc/sys/kernel/random/boot_id", buf, sizeof buf);
+
+    if (r < 0)
+        return r;
+    memset(id, 0, sizeof id);
+    for (const char *c = buf; *c && nibble < 32; c++) {
+        const char *digits = "0123456789abcdef", *d = strchr(digits, *c);
+        if (!d)
+            continue;
+        id[nibble / 2] = (uint8_t)(id[nibble / 2] << 4 | (d - digits));
+        nibble++;
+    }
+    if (nibble != 32)
+        return -EBADMSG;
+    memcpy(ret, id, sizeof id);
+    return 0;
+}
+
+int
+shm_process_pidfd(pid_t pid, uint64_t start, int *ret_fd)
+{
+    uint64_t now;
+    int r, fd = (int)syscall(SYS_pidfd_open, pid, 0);
+
+    if (fd < 0)
+        return -errno;
+    /* The pid cannot change hands while the descriptor is open and its process lives, so looking after
+     * opening is conclusive. */
+    r = shm_process_start(pid, &now);
+    if (!r && now != start)
+        r = -ESRCH;
+    if (r) {
+        close(fd);
+        return r;
+    }
+    *ret_fd = fd;
+    return 0;
+}

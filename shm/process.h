@@ -1,0 +1,19 @@
+/* process.h - who a process is: its pid and the time it started, which together are never used
+ * twice until the machine reboots. Death is decided by pidfd alone, in the daemon. */
+#ifndef SHM_PROCESS_H
+#define SHM_PROCESS_H
+
+#include <stdint.h>
+#include <sys/types.h>
+
+/* shm_process_start says when a process started, in clock ticks since boot. -ESRCH when there is none. */
+int shm_process_start(pid_t pid, uint64_t *ret_start);
+
+/* shm_process_boot_id reads the identity of the running kernel. */
+int shm_process_boot_id(uint8_t ret[16]);
+
+/* shm_process_pidfd opens a descriptor that is readable once the process (pid, start) has exited. -ESRCH when
+ * it has already, or when the pid is somebody else's now. */
+int shm_process_pidfd(pid_t pid, uint64_t start, int *ret_fd);
+
+#endif

@@ -1,0 +1,109 @@
+#include <errno.h>
+#include <fcntl.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "daemon/io_impl.h"
+
+#define FILE_MODE 0600
+#define DIRECTORY_MODE 0700
+
+/* Whether the file system would really go past the page cache, as far as it tells (Linux 6.1 and
+ * later). Some accept O_DIRECT and write through the cache all the same; one that does not tell
+ * is believed. */
+static bool
+direct_is_real(int fd)
+{
+    struct statx st;
+
+    memset(&st, 0, sizeof(st));
+    if (statx(fd, "", AT_EMPTY_PATH, STATX_DIOALIGN, &st) || !(st.stx_mask & STATX_DIOALIGN))
+        return true;
+    return st.stx_dio_offset_align && st.stx_dio_offset_align <= IO_ALIGN &&
+           st.stx_dio_mem_align <= IO_ALIGN;
+}
+
+/* O_DIRECT is set afterwards and not in open, which on some file systems creates the file and
+ * then refuses. */
+static bool
+make_direct(int fd)
+{
+    int flags = fcntl(fd, F_GETFL);
+
+    return flags >= 0 && direct_is_real(fd) && !fcntl(fd, F_SETFL, flags | O_DIRECT);
+}
+
+static int
+open_flags(uint32_t flags)
+{
+    if (flags & IO_OPEN_DIRECTORY)
+        return O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
+    return O_RDWR | O_NOFOLLOW | O_CLOEXEC | (flags & IO_OPEN_CREATE ? O_CREAT : 0) |
+           (flags & IO_OPEN_EXCLUSIVE ? O_EXCL : 0) | (flags & IO_OPEN_TRUNCATE ? O_TRUNC : 0);
+}
+
+int
+io__file_open(struct io *io, int dirfd, const char *name, uint32_t flags, struct io_file *ret)
+{
+    int fd;
+
+    (void)io;
+    do {
+        fd = openat(dirfd, name, open_flags(flags), FILE_MODE);
+    } while (fd < 0 && errno == EINTR);
+    if (fd < 0)
+        return -errno;
+    ret->direct = flags & IO_OPEN_DIRECT && make_direct(fd);
+    ret->fd = fd;
+    return 0;
+}
+
+void
+io__file_close(struct io *io, int fd)
+{
+    (void)io;
+    close(fd);
+}
+
+int
+io__file_make_directory(struct io *io, int dirfd, const char *name)
+{
+    (void)io;
+    return mkdirat(dirfd, name, DIRECTORY_MODE) ? -errno : 0;
+}
+
+static int
+lengthen(int fd, uint64_t size)
+{
+    struct stat st;
+
+    if (fstat(fd, &st))
+        return -errno;
+    if ((uint64_t)st.st_size >= size)
+        return 0;
+    return ftruncate(fd, (off_t)size) ? -errno : 0;
+}
+
+int
+io__file_allocate(struct io *io, int fd, uint64_t size)
+{
+    int r;
+
+    (void)io;
+    if (!size || size > INT64_MAX)
+        return -EINVAL;
+    do {
+        r = fallocate(fd, 0, 0, (off_t)size) ? -errno : 0;
+    } while (r == -EINTR);
+    return r == -EOPNOTSUPP || r == -ENOSYS ? lengthen(fd, size) : r;
+}
+
+int
+io__file_rename(struct io *io, int dirfd, const char *from, const char *to)
+{
+    (void)io;
+    return renameat(dirfd, from, dirfd, to) ? -errno : 0;
+}

@@ -26,7 +26,7 @@ target_compile_definitions(leat_flags INTERFACE _GNU_SOURCE LEAT_VERSION_STRING=
 target_compile_options(leat_flags INTERFACE
     -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes
     -Wvla -Wundef -Wwrite-strings
-    -fno-strict-aliasing -fno-common -fno-omit-frame-pointer)
+    -fno-strict-aliasing -fno-common $<$<CONFIG:Debug>:-fno-omit-frame-pointer>)
 target_link_options(leat_flags INTERFACE LINKER:-z,relro LINKER:-z,now)
 target_link_libraries(leat_flags INTERFACE Threads::Threads)
 

@@ -16,6 +16,9 @@ if(TARGET leat)
     install(FILES "${leat_archive_file}" DESTINATION ${CMAKE_INSTALL_LIBDIR})
     install(FILES client/include/leat.h DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
 
+    # The pkg-config file finds its prefix from its own place, so that an installation can be moved.
+    file(RELATIVE_PATH leat_pc_to_prefix
+        "/prefix/${CMAKE_INSTALL_LIBDIR}/pkgconfig" "/prefix")
     configure_file(cmake/leat.pc.in leat.pc @ONLY)
     install(FILES "${PROJECT_BINARY_DIR}/leat.pc"
         DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)

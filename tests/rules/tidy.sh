@@ -15,4 +15,5 @@ done)
 [ ${#files[@]} -gt 0 ] || exit 0
 echo "${#files[@]} files"
 verdict "$(printf '%s\0' "${files[@]}" |
-    xargs -0 -P 2 -n 4 "$tool" -p "$build" --quiet 2>/dev/null | grep -E '(warning|error):' | sort -u || true)"
+    xargs -0 -P 2 -n 4 "$tool" -p "$build" --quiet --extra-arg=-include \
+    --extra-arg="$rules_dir/tidy_errno.h" 2>/dev/null | grep -E '(warning|error):' | sort -u || true)"

@@ -18,6 +18,12 @@
 # leat_script_test(NAME COMMAND ... LABELS e2e [TIMEOUT s] [SERIAL] [ENV K=V ...])
 #     The same for a test that is a script or that runs something already built.
 #
+# leat_fuzzer(NAME SOURCES x.c DEPS leat_wire [CORPUS dir] [SECONDS s])
+#     A fuzz target, that is an LLVMFuzzerTestOneInput, and its test, label `fuzz`. With LEAT_FUZZ (the
+#     fuzz preset) libFuzzer starts from the corpus and looks for new inputs for that long (60 s
+#     unless told); what it finds stays in the build directory. In all other builds the test
+#     replays the corpus, the directory corpus/NAME beside the source unless told.
+#
 # Every test finds in its environment: LEATD and LEAT_CLI, the paths of the daemon and of the tool;
 # LEAT_SOURCE_DIR and LEAT_BUILD_DIR; LEAT_SANITIZED, the sanitizers of this build or empty;
 # LEAT_TESTPOINTS, 1 if the build has test points, else 0. LEAT_FULL=1 is set by the caller when
@@ -83,6 +89,32 @@ function(leat_script_test name)
     cmake_parse_arguments(PARSE_ARGV 1 arg "SERIAL" "TIMEOUT" "COMMAND;LABELS;ENV")
     add_test(NAME ${name} COMMAND ${arg_COMMAND})
     leat_test_properties(${name} "${arg_LABELS}" "${arg_TIMEOUT}" "${arg_SERIAL}" "${arg_ENV}")
+endfunction()
+
+function(leat_fuzzer name)
+    cmake_parse_arguments(PARSE_ARGV 1 arg "" "CORPUS;SECONDS" "SOURCES;DEPS")
+    if(NOT arg_CORPUS)
+        set(arg_CORPUS "${CMAKE_CURRENT_SOURCE_DIR}/corpus/${name}")
+    endif()
+    if(NOT arg_SECONDS)
+        set(arg_SECONDS 60)
+    endif()
+    add_executable(${name} ${arg_SOURCES})
+    target_link_libraries(${name} PRIVATE leat_flags ${arg_DEPS})
+    target_compile_options(${name} PRIVATE "SHELL:-include ${PROJECT_SOURCE_DIR}/cmake/fuzz_target.h")
+    if(LEAT_FUZZ)
+        set(found "${CMAKE_CURRENT_BINARY_DIR}/found/${name}")
+        file(MAKE_DIRECTORY "${found}")
+        target_link_options(${name} PRIVATE -fsanitize=fuzzer)
+        add_test(NAME ${name} COMMAND ${name}
+            -max_total_time=${arg_SECONDS} -timeout=10 -print_final_stats=1
+            "-artifact_prefix=${found}/" "${found}" "${arg_CORPUS}")
+    else()
+        target_sources(${name} PRIVATE "${PROJECT_SOURCE_DIR}/cmake/fuzz_replay.c")
+        add_test(NAME ${name} COMMAND ${name} "${arg_CORPUS}")
+    endif()
+    math(EXPR timeout "${arg_SECONDS} + 120")
+    leat_test_properties(${name} "fuzz" "${timeout}" FALSE "")
 endfunction()
 
 # leat_existing(VAR target...): those of the targets that exist, so that a folder whose neighbours

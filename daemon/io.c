@@ -237,7 +237,7 @@ buf_first_use(struct io *io, unsigned idx)
     if (!r)
         io->buf_registered |= 1ull << idx;
     else if (io->buf_tried == io->buf_registered + (1ull << idx))
-        io__note(io, "not every staging buffer could be registered, plain writes from those", r);
+        io__note(io, "not every staging buffer can be registered (RLIMIT_MEMLOCK?)", r);
 }
 
 void *

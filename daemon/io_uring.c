@@ -350,7 +350,8 @@ io__uring_open(const struct io_options *options, char reason[IO_REASON], struct 
     *ret = &ring->io;
     return 0;
 out:
-    (void)snprintf(reason, IO_REASON, "no io_uring, %s: %s", step, strerror(-r));
+    (void)snprintf(reason, IO_REASON, "no io_uring, %s: %s%s", step, strerror(-r),
+                   r == -ENOMEM ? " (RLIMIT_MEMLOCK?)" : "");
     io__fini(&ring->io);
     free(ring);
     return r;

@@ -27,13 +27,7 @@
 #define IO_PATIENCE_MS 60000
 
 /* In a child: no cmocka, the parent reads the exit code. */
-#define CHILD_CHECK(x)                                                                             \
-    do {                                                                                           \
-        if (!(x)) {                                                                                \
-            (void)fprintf(stderr, "child: %s:%d: %s\n", __FILE__, __LINE__, #x);                   \
-            _exit(1);                                                                              \
-        }                                                                                          \
-    } while (0)
+#define CHILD_CHECK(x) child_check(!!(x), __FILE__, __LINE__, #x)
 #define CHILD_SKIPS 77
 
 struct io_fixture {
@@ -43,6 +37,15 @@ struct io_fixture {
 };
 
 static int skips;
+
+static inline void
+child_check(bool ok, const char *file, int line, const char *text)
+{
+    if (!ok) {
+        (void)fprintf(stderr, "child: %s:%d: %s\n", file, line, text);
+        _exit(1);
+    }
+}
 
 static inline void
 io_skip(const char *why)

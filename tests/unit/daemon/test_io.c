@@ -11,7 +11,7 @@
 
 #include "daemon/io_impl.h"
 
-#define BLOCK 4096u
+#define BLOCK ((size_t)4096)
 
 struct variant {
     const char *want;
@@ -484,7 +484,7 @@ allocate_and_rename(void **state)
     assert_int_equal(io_allocate(v->f.io, file.fd, 256 * BLOCK), 0);
     assert_int_equal(fstat(file.fd, &st), 0);
     assert_int_equal(st.st_size, 256 * BLOCK);
-    assert_true(st.st_blocks * 512 >= 256 * BLOCK);
+    assert_true((size_t)st.st_blocks * 512 >= 256 * BLOCK);
     io_file_close(v->f.io, file.fd);
     io_file_close(v->f.io, open_file(v, "old", 0).fd);
     assert_int_equal(io_rename(v->f.io, v->f.dir, "new", "old"), 0);

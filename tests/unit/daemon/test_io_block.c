@@ -5,7 +5,7 @@
 #include <sys/syscall.h>
 #include <sys/uio.h>
 
-#define BLOCK 4096u
+#define BLOCK ((size_t)4096)
 
 /* Set while nothing is in flight; the mutex of the layer carries it to the worker. */
 static struct {
@@ -16,8 +16,12 @@ static struct {
     unsigned durable;
 } fault;
 
+/* To the linker its name is pwritev2. */
+ssize_t faulty_write(int fd, const struct iovec *iov, int cnt, off_t off,
+                     int flags) __asm__("pwritev2");
+
 ssize_t
-pwritev2(int fd, const struct iovec *iov, int cnt, off_t off, int flags)
+faulty_write(int fd, const struct iovec *iov, int cnt, off_t off, int flags)
 {
     struct iovec cut = iov[0];
 

@@ -1,0 +1,158 @@
+/* After a death: the orphan rule (I4), as in tests/model/claim.pml (daemon).
+ *
+ *   1. who lives      entries                       acquire: ENTRY
+ *   2. tail                                         acquire: CLAIM
+ *   3. intents of the living                        acquire: INTENT, INTENT_CLEAR
+ *   4. stamps                                       acquire: COMMIT
+ *
+ * in this order. A slot below the tail of step 2 that step 4 finds unstamped was claimed by an intent that either stood
+ * in step 3 or belonged to one who was dead in step 1: had it been withdrawn after the last stamp, step 4 would see the
+ * stamp. So what no living intent covers is nobody's, and becomes ABORTED by CAS from the stamp that was judged.
+ *
+ * A dead one's batch may have inner slots stamped and its first not (batches are stamped from the back). They are aborted
+ * with it, from the back to the front and the first slot last, so that readers, who come in order, see all of the
+ * batch or nothing. A run of orphans and INNER slots behind an orphan belongs to the dead from end to end: the tail was never
+ * inside a batch, so a living intent that covered an inner slot would cover the first one too. */
+#include "ring/ring_private.h"
+
+#include <errno.h>
+
+struct pass {
+    struct ring_view *v;
+    const uint64_t *intents; /* of the living, 0: none */
+    uint64_t tail;
+    uint64_t aborted;
+    bool open; /* somebody is still at work */
+};
+
+static bool
+is_covered(const struct pass *s, uint64_t seq)
+{
+    for (uint32_t i = 0; i < s->v->geo.max_publishers; i++) {
+        uint64_t w = s->intents[i];
+        if (w && seq - ring_intent_seq(w, s->tail) < ring_intent_count(w))
+            return true;
+    }
+    return false;
+}
+
+enum judgement { FINAL, INNER, COVERED, ORPHAN, IMPOSSIBLE };
+
+static enum judgement
+judge(const struct pass *s, uint64_t seq, uint64_t *ret_stamp)
+{
+    uint64_t stamp = atom_load_acquire(&ring_slot(s->v, seq)->stamp); /* acquire: COMMIT */
+    int64_t diff = ring_stamp_diff(stamp, seq), before;
+
+    *ret_stamp = stamp;
+    if (diff == RING_INNER)
+        return INNER;
+    if (diff >= RING_COMMITTED)
+        return FINAL;
+    before = ring_stamp_diff(stamp, seq - s->v->geo.depth);
+    if (diff != RING_BUSY && !ring_diff_is_final(before))
+        return IMPOSSIBLE;
+    return is_covered(s, seq) ? COVERED : ORPHAN;
+}
+
+static void
+abort_slot(struct pass *s, uint64_t seq)
+{
+    uint64_t stamp;
+    enum judgement j = judge(s, seq, &stamp);
+
+    if (j == FINAL)
+        return;
+    /* release: COMMIT */
+    if (atom_cas_acq_rel(&ring_slot(s->v, seq)->stamp, stamp, ring_stamp(seq, RING_ABORTED)))
+        s->aborted++;
+    else
+        s->open = true;
+    TESTPOINT("ring.aborted");
+}
+
+/* `first` is an orphan: aborts the run it begins, back to front; returns where the run ends. */
+static uint64_t
+abort_run(struct pass *s, uint64_t first)
+{
+    uint64_t end = first + 1, stamp;
+
+    for (; end < s->tail; end++) {
+        enum judgement j = judge(s, end, &stamp);
+        if (j != ORPHAN && j != INNER)
+            break;
+    }
+    for (uint64_t q = end; q-- > first;)
+        abort_slot(s, q);
+    return end;
+}
+
+int
+ring_settle(struct ring_view *v, uint64_t *scratch, uint64_t *ret_aborted)
+{
+    struct pass s = {.v = v, .intents = scratch};
+    uint32_t n = v->geo.max_publishers;
+    uint64_t q, stamp;
+
+    for (uint32_t i = 0; i < n; i++)
+        scratch[i] = atom_load_acquire(&ring_entry(v, i)->state); /* acquire: ENTRY */
+    s.tail = atom_load_acquire(ring_tail(v));                    /* acquire: CLAIM */
+    for (uint32_t i = 0; i < n; i++)
+        scratch[i] = scratch[i] == RING_ENTRY_LIVE
+                         ? atom_load_acquire(&ring_line(v, i)->intent) /* acquire: INTENT, INTENT_CLEAR */
+                         : 0;
+    if (s.tail < v->geo.origin || s.tail >> 60)
+        return -EBADMSG;
+    q = s.tail > v->geo.origin + v->geo.depth ? s.tail - v->geo.depth : v->geo.origin;
+    while (q < s.tail) {
+        switch (judge(&s, q, &stamp)) {
+        case ORPHAN:
+            q = abort_run(&s, q);
+            break;
+        case COVERED:
+            s.open = true;
+            q++;
+            break;
+        case IMPOSSIBLE:
+            return -EBADMSG;
+        default:
+            q++;
+        }
+    }
+    *ret_aborted = s.aborted;
+    return s.open;
+}
+
+void
+ring_entry_take(struct ring_view *v, uint32_t i, const struct ring_owner *owner)
+{
+    struct ring_entry *e = ring_entry(v, i);
+
+    e->pid = owner->pid;
+    e->uid = owner->uid;
+    e->start = owner->start;
+    e->since_ns = owner->since_ns;
+    e->generation++;
+    TESTPOINT("ring.entry_filled");
+    atom_store_release(&e->state, RING_ENTRY_LIVE); /* release: ENTRY */
+    TESTPOINT("ring.entry_live");
+}
+
+void
+ring_entry_kill(struct ring_view *v, uint32_t i)
+{
+    atom_store_release(&ring_entry(v, i)->state, RING_ENTRY_DEAD); /* release: ENTRY */
+    TESTPOINT("ring.entry_dead");
+}
+
+void
+ring_entry_free(struct ring_view *v, uint32_t i)
+{
+    struct ring_line *line = ring_line(v, i);
+
+    atom_store_relaxed(&line->blocked_ns, 0);
+    atom_store_release(&line->intent, 0); /* release: INTENT_CLEAR */
+    TESTPOINT("ring.entry_cleared");
+    atom_store_release(&ring_entry(v, i)->state, RING_ENTRY_FREE); /* release: ENTRY */
+    TESTPOINT("ring.entry_free");
+}

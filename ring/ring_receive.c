@@ -1,0 +1,152 @@
+/* Receiving. A reader polls the stamp of the slot it waits for and touches nothing that publishers share. What it
+ * reads may be overwritten at any time unless its cursor gates: fields are believed after the stamp has been
+ * seen unchanged behind them, the payload after ring_validate. Checked: tests/model/lossy.pml. */
+#include "ring/ring_private.h"
+
+#include <errno.h>
+
+bool
+ring__meta_is_sound(const struct ring_view *v, uint64_t meta, uint64_t lane_pos)
+{
+    uint32_t len = (uint32_t)(meta >> 32), publisher = meta & 0xffff;
+
+    if (len <= ring_inline_max(v))
+        return publisher < v->geo.max_publishers;
+    return publisher < v->geo.max_publishers && len <= ring_payload_max(v) && !(lane_pos % 64) &&
+           shm_within(lane_pos & (v->geo.lane_size - 1), len, v->geo.lane_size) &&
+           atom_load_acquire(&ring_entry(v, publisher)->lane) == 1; /* acquire: LANE */
+}
+
+/* Fills *ret from a slot whose stamp says that it holds a message: 1; 0 when it changed meanwhile; -ESTALE when the
+ * lane's bytes are gone; -EBADMSG. */
+static int
+read_slot(const struct ring_view *v, uint64_t seq, uint64_t stamp, struct ring_msg *ret)
+{
+    struct ring_slot *s = ring_slot(v, seq);
+    uint64_t meta = atom_load_relaxed(&s->meta), pos = atom_load_relaxed(&s->payload[0]);
+    struct ring_msg m = {.seq = seq,
+                         .time_ns = atom_load_relaxed(&s->time_ns),
+                         .key = atom_load_relaxed(&s->key),
+                         .lane_pos = UINT64_MAX,
+                         .len = (uint32_t)(meta >> 32),
+                         .type = (uint16_t)(meta >> 16),
+                         .publisher = (uint16_t)meta};
+
+    if (SHM_UNLIKELY(atom_load_after_reads(&s->stamp) != stamp))
+        return 0;
+    if (SHM_UNLIKELY(!ring__meta_is_sound(v, meta, pos)))
+        return -EBADMSG;
+    m.data = (const unsigned char *)s->payload;
+    if (m.len > ring_inline_max(v)) {
+        m.lane_pos = pos;
+        m.data = ring_lane(v, m.publisher) + (pos & (v->geo.lane_size - 1));
+        if (atom_load_after_reads(&ring_line(v, m.publisher)->reclaimed) > pos) {
+            *ret = m;
+            return -ESTALE;
+        }
+    }
+    *ret = m;
+    return 1;
+}
+
+/* The numbers [first, next) are gone from the ring. */
+static int
+gap(struct ring_reader *r, uint64_t next, struct ring_msg *ret)
+{
+    ret->data = NULL;
+    ret->len = 0;
+    ret->seq = r->next;
+    ret->first = r->next;
+    ret->lost = next - r->next;
+    r->next = next;
+    return RING_GAP;
+}
+
+/* The slot holds a later lap than the reader wants. Everything before that lap's predecessor is gone; the stamp says
+ * which, the tail only has to agree. */
+static int
+overrun(struct ring_reader *r, uint64_t stamp, struct ring_msg *ret)
+{
+    const struct ring_view *v = &r->view;
+    uint64_t there = ring_stamp_seq(stamp);
+
+    if (((there - r->next) & v->mask) || there >= atom_load_acquire(ring_tail(v))) /* acquire: CLAIM */
+        return -EBADMSG;
+    return gap(r, there - v->geo.depth + 1, ret);
+}
+
+int
+ring_receive(struct ring_reader *r, struct ring_msg *ret)
+{
+    const struct ring_view *v = &r->view;
+
+    for (uint64_t steps = 0; steps <= v->geo.depth; steps++) {
+        uint64_t seq = r->next;
+        uint64_t stamp = atom_load_acquire(&ring_slot(v, seq)->stamp); /* acquire: COMMIT */
+        int64_t diff;
+        if (SHM_LIKELY(ring_stamp_is_message(stamp, seq))) {
+            int x = read_slot(v, seq, stamp, ret);
+            if (SHM_LIKELY(x == 1)) {
+                r->next = seq + 1;
+                return RING_MESSAGE;
+            }
+            if (x == -ESTALE)
+                return gap(r, seq + 1, ret);
+            if (x)
+                return x;
+            continue;
+        }
+        diff = ring_stamp_diff(stamp, seq);
+        if (diff < 0 || diff == RING_BUSY)
+            return RING_NONE;
+        if (diff == RING_EMPTY)
+            return seq < v->geo.origin ? gap(r, v->geo.origin, ret) : -EBADMSG;
+        if (diff > 7)
+            return overrun(r, stamp, ret);
+        if (diff != RING_ABORTED)
+            return -EBADMSG;
+        r->next = seq + 1;
+    }
+    return RING_NONE;
+}
+
+int
+ring_peek(const struct ring_view *v, uint64_t seq, struct ring_msg *ret)
+{
+    uint64_t stamp = atom_load_acquire(&ring_slot(v, seq)->stamp); /* acquire: COMMIT */
+    int64_t diff = ring_stamp_diff(stamp, seq);
+
+    if (ring_stamp_is_message(stamp, seq)) {
+        int x = read_slot(v, seq, stamp, ret);
+        return x == 1 ? RING_MESSAGE : x == -EBADMSG ? x : RING_GAP;
+    }
+    return diff < 0 || diff == RING_BUSY ? RING_NONE : RING_GAP;
+}
+
+int
+ring_validate(const struct ring_view *v, const struct ring_msg *msg)
+{
+    uint64_t stamp = atom_load_after_reads(&ring_slot(v, msg->seq)->stamp);
+
+    if (SHM_UNLIKELY(!ring_stamp_is_message(stamp, msg->seq)))
+        return -ESTALE;
+    if (msg->lane_pos != UINT64_MAX &&
+        atom_load_relaxed(&ring_line(v, msg->publisher)->reclaimed) > msg->lane_pos)
+        return -ESTALE;
+    return 0;
+}
+
+int
+ring_copy(const struct ring_view *v, const struct ring_msg *msg, void *to)
+{
+    atom_copy_out(to, (const atom_u64 *)(const void *)msg->data, msg->len);
+    return ring_validate(v, msg);
+}
+
+uint64_t
+ring_oldest(const struct ring_view *v)
+{
+    uint64_t tail = atom_load_acquire(ring_tail(v)), depth = v->geo.depth; /* acquire: CLAIM */
+
+    return tail > v->geo.origin + depth ? tail - depth : v->geo.origin;
+}

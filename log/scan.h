@@ -28,11 +28,11 @@ int log_batch_check(const void *buf, uint64_t size, const struct log_chain *chai
 /* A walk over the batches of one segment. */
 struct log_walk {
     struct log_source source;
-    struct log_chain chain;    /* expected of the next batch */
-    uint64_t offset;           /* of the next batch */
-    uint64_t size;             /* of the segment */
-    unsigned char *buf;        /* LOG_BATCH_MAX bytes, the caller's */
-    struct log_batch batch;    /* the one read last; its bytes stand in buf */
+    struct log_chain chain; /* expected of the next batch */
+    uint64_t offset;        /* of the next batch */
+    uint64_t size;          /* of the segment */
+    unsigned char *buf;     /* LOG_BATCH_MAX bytes, the caller's */
+    struct log_batch batch; /* the one read last; its bytes stand in buf */
     uint64_t batch_offset;
 };
 
@@ -56,10 +56,10 @@ enum log_end {
  * first later batch that proves damage begins and what it says was durable. It reads every byte once. */
 struct log_diagnosis {
     enum log_end end;
-    uint64_t offset;      /* where the walk ended */
-    uint64_t bytes;       /* bytes from there that are not zero, up to the last one that is not */
-    uint64_t witness;     /* offset of the batch that proves damage */
-    uint64_t durable;     /* what it says */
+    uint64_t offset;  /* where the walk ended */
+    uint64_t bytes;   /* bytes from there that are not zero, up to the last one that is not */
+    uint64_t witness; /* offset of the batch that proves damage */
+    uint64_t durable; /* what it says */
 };
 int log_walk_diagnose(const struct log_walk *w, struct log_diagnosis *ret);
 

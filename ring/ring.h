@@ -74,31 +74,32 @@ enum ring_timestamps { RING_TIME_COARSE = 0, RING_TIME_PRECISE = 1, RING_TIME_OF
 
 /* What a topic is made with, and where its parts are. Written once by the daemon before the magic. */
 struct ring_geometry {
-    uint64_t depth;              /* slots, a power of two */
-    uint64_t lane_size;          /* bytes per publisher, a power of two */
-    uint32_t slot_size;          /* 64, 128 or 256 */
+    uint64_t depth;     /* slots, a power of two */
+    uint64_t lane_size; /* bytes per publisher, a power of two */
+    uint32_t slot_size; /* 64, 128 or 256 */
     uint32_t max_publishers;
     uint32_t max_cursors;
-    uint32_t barrier;            /* enum shm_barrier */
-    uint32_t durability;         /* enum ring_durability */
-    uint32_t when_full;          /* enum ring_when_full */
-    uint32_t timestamps;         /* enum ring_timestamps */
-    uint32_t mode;               /* access: like a file's, r = subscribe, w = publish */
+    uint32_t barrier;    /* enum shm_barrier */
+    uint32_t durability; /* enum ring_durability */
+    uint32_t when_full;  /* enum ring_when_full */
+    uint32_t timestamps; /* enum ring_timestamps */
+    uint32_t mode;       /* access: like a file's, r = subscribe, w = publish */
     uint32_t uid;
     uint32_t gid;
-    uint64_t retention_bytes;    /* of the log; 0: no limit */
-    uint64_t retention_ns;       /* of the log; 0: no limit */
+    uint64_t retention_bytes; /* of the log; 0: no limit */
+    uint64_t retention_ns;    /* of the log; 0: no limit */
     uint32_t retain_until_acked;
     uint32_t flags;
-    uint64_t lag_ns;             /* a gating cursor that holds publishers back for longer is evicted; 0: never */
-    uint64_t origin;             /* the first sequence number this ring can hold */
-    uint64_t entries;            /* offsets in the data object */
+    uint64_t
+        lag_ns; /* a gating cursor that holds publishers back for longer is evicted; 0: never */
+    uint64_t origin;  /* the first sequence number this ring can hold */
+    uint64_t entries; /* offsets in the data object */
     uint64_t tail;
     uint64_t lines;
     uint64_t slots;
     uint64_t lanes;
     uint64_t data_size;
-    uint64_t states;             /* offsets in the control object */
+    uint64_t states; /* offsets in the control object */
     uint64_t cursors;
     uint64_t control_size;
 };
@@ -147,10 +148,11 @@ SHM_SIZE(struct ring_daemon, 512);
 
 enum ring_topic_state {
     RING_TOPIC_OK = 0,
-    RING_TOPIC_REMOVED = 1,    /* -EIDRM after the last message */
-    RING_TOPIC_DAMAGED = 2,    /* -EBADMSG; quarantined, reason says why */
-    RING_TOPIC_DISK_FULL = 3,  /* publishers are held back until there is room */
-    RING_TOPIC_LOG_FAILED = 4, /* writes fail; publishers are held back, the daemon goes on trying */
+    RING_TOPIC_REMOVED = 1,   /* -EIDRM after the last message */
+    RING_TOPIC_DAMAGED = 2,   /* -EBADMSG; quarantined, reason says why */
+    RING_TOPIC_DISK_FULL = 3, /* publishers are held back until there is room */
+    RING_TOPIC_LOG_FAILED =
+        4, /* writes fail; publishers are held back, the daemon goes on trying */
 };
 
 /* ring_entry: who a publisher is. The owner's identity stands here before the entry is handed out.
@@ -460,8 +462,8 @@ ring_payload_max(const struct ring_view *v)
 
 /* What a publisher remembers of each piece of lane it gave out, in order. */
 struct ring_piece {
-    uint64_t end;  /* lane position after it */
-    uint64_t seq;  /* the message that refers to it; RING_PIECE_OPEN, RING_PIECE_FREE */
+    uint64_t end; /* lane position after it */
+    uint64_t seq; /* the message that refers to it; RING_PIECE_OPEN, RING_PIECE_FREE */
 };
 #define RING_PIECE_OPEN UINT64_MAX
 #define RING_PIECE_FREE 0
@@ -480,7 +482,7 @@ struct ring_publisher {
     uint64_t gate;                    /* no cursor that gates needs anything below */
     uint64_t published, bytes;
     uint16_t index;
-    bool fenced;                      /* this process pays for the store-load order itself */
+    bool fenced; /* this process pays for the store-load order itself */
 };
 
 /* ring_publisher_room says how many pieces of private memory ring_publisher_join wants (2 * depth). */
@@ -506,7 +508,7 @@ void ring_abandon(struct ring_publisher *p, const struct ring_span *span);
 
 /* One message to publish: inline bytes (len <= ring_inline_max) or a span of the lane. */
 struct ring_out {
-    const void *data;             /* inline bytes; ignored when span is not NULL */
+    const void *data; /* inline bytes; ignored when span is not NULL */
     const struct ring_span *span;
     uint64_t key;
     uint32_t len;
@@ -532,15 +534,15 @@ int ring_publish_may(struct ring_publisher *p, uint32_t n, uint64_t lane);
 
 struct ring_reader {
     struct ring_view view;
-    struct ring_cursor *line;  /* NULL: nobody sees this reader (inspector) */
-    uint64_t next;             /* the next sequence number to be looked at */
+    struct ring_cursor *line; /* NULL: nobody sees this reader (inspector) */
+    uint64_t next;            /* the next sequence number to be looked at */
 };
 
 struct ring_msg {
     const unsigned char *data; /* in place */
     uint64_t seq, time_ns, key;
-    uint64_t lane_pos;         /* UINT64_MAX: inline */
-    uint64_t first, lost;      /* of a gap */
+    uint64_t lane_pos;    /* UINT64_MAX: inline */
+    uint64_t first, lost; /* of a gap */
     uint32_t len;
     uint16_t type, publisher;
 };

@@ -96,11 +96,12 @@ ring_settle(struct ring_view *v, uint64_t *scratch, uint64_t *ret_aborted)
 
     for (uint32_t i = 0; i < n; i++)
         scratch[i] = atom_load_acquire(&ring_entry(v, i)->state); /* acquire: ENTRY */
-    s.tail = atom_load_acquire(ring_tail(v));                    /* acquire: CLAIM */
+    s.tail = atom_load_acquire(ring_tail(v));                     /* acquire: CLAIM */
     for (uint32_t i = 0; i < n; i++)
-        scratch[i] = scratch[i] == RING_ENTRY_LIVE
-                         ? atom_load_acquire(&ring_line(v, i)->intent) /* acquire: INTENT, INTENT_CLEAR */
-                         : 0;
+        scratch[i] =
+            scratch[i] == RING_ENTRY_LIVE
+                ? atom_load_acquire(&ring_line(v, i)->intent) /* acquire: INTENT, INTENT_CLEAR */
+                : 0;
     if (s.tail < v->geo.origin || s.tail >> 60)
         return -EBADMSG;
     q = s.tail > v->geo.origin + v->geo.depth ? s.tail - v->geo.depth : v->geo.origin;

@@ -70,7 +70,8 @@ overrun(struct ring_reader *r, uint64_t stamp, struct ring_msg *ret)
     const struct ring_view *v = &r->view;
     uint64_t there = ring_stamp_seq(stamp);
 
-    if (((there - r->next) & v->mask) || there >= atom_load_acquire(ring_tail(v))) /* acquire: CLAIM */
+    if (((there - r->next) & v->mask) ||
+        there >= atom_load_acquire(ring_tail(v))) /* acquire: CLAIM */
         return -EBADMSG;
     return gap(r, there - v->geo.depth + 1, ret);
 }

@@ -44,7 +44,7 @@ shm_event_bump(atom_u32 *word)
     uint32_t v;
 
     do
-        v = atom_load_seq(word);                       /* seq: SLEEP */
-    while (!atom_cas32_seq(word, v, (v | 1u) + 1u));   /* seq: SLEEP */
+        v = atom_load_seq(word);                     /* seq: SLEEP */
+    while (!atom_cas32_seq(word, v, (v | 1u) + 1u)); /* seq: SLEEP */
     shm_event_wake(word);
 }

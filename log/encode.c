@@ -8,8 +8,8 @@
 #define HEADER ((uint32_t)sizeof(struct log_batch))
 #define RECORD ((uint32_t)sizeof(struct log_record))
 
-/* How far the records may go. Where the batch will stand, and so how long its pad will be, is known only at its end: from
- * LOG_PAD_FROM on the longest pad is kept free. */
+/* How far the records may go. Where the batch will stand, and so how long its pad will be, is
+ * known only at its end: from LOG_PAD_FROM on the longest pad is kept free. */
 static uint32_t
 encoder_limit(const struct log_encoder *e)
 {

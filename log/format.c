@@ -25,12 +25,25 @@ log__hash_zeroed(const void *data, uint64_t len, uint64_t field)
     return XXH3_64bits_digest(&state);
 }
 
+uint64_t
+log__hash_two(const void *a, uint64_t a_len, const void *b, uint64_t b_len)
+{
+    XXH3_state_t state;
+
+    XXH3_64bits_reset(&state);
+    XXH3_64bits_update(&state, a, a_len);
+    if (b_len)
+        XXH3_64bits_update(&state, b, b_len);
+    return XXH3_64bits_digest(&state);
+}
+
 bool
 log__is_zero(const void *data, uint64_t len)
 {
     const unsigned char *bytes = data;
 
-    /* A run of bytes that begins with zero and is equal to itself moved by one is zero throughout. */
+    /* A run of bytes that begins with zero and is equal to itself moved by one is zero throughout.
+     */
     return !len || (!bytes[0] && !memcmp(bytes, bytes + 1, len - 1));
 }
 

@@ -1,39 +1,47 @@
-/* format.h - how a topic stands on disk. docs/format.md is the same in prose for who writes a second reader.
+/* format.h - how a topic stands on disk. docs/format.md is the same in prose for who writes a
+ * second reader.
  *
  * store/<topic>/
  *   topic                    what the topic was made with (struct log_topic)
  *   <first-seq, 20 digits>.seg   segments, in order; each begins where the one before ends
- *   <first-seq, 20 digits>.idx   sparse index of a closed segment: a cache, rebuilt when missing or doubtful
+ *   <first-seq, 20 digits>.idx   sparse index of a closed segment: a cache, rebuilt when missing
  *   cursors                  floors of the named subscriptions
  *   spare-<n>.seg            prepared segments: allocated and written once, waiting for their name
  *
  * Everything is little-endian; this code refuses to build elsewhere.
  *
- * A segment is a 4 KiB header and then batches, one after the other. A batch is the unit of writing and hashing:
+ * A segment is a 4 KiB header and then batches, one after the other. A batch is the unit of
+ * writing and hashing:
  *
  *   |header 4 KiB|batch|batch|batch......|batch|batch|pad to 4 KiB|batch ...
  *                 ^ 80-byte header, then records, each 40 bytes and its payload, 8-byte aligned
  *
  * A batch is valid if and only if
- *   1. its magic, version and topic id are right; bytes is a multiple of 8, at least 80; pad is 0, or less than a block
- *      and takes the end to a multiple of LOG_BLOCK; bytes + pad is at most LOG_BATCH_MAX and lies within the segment;
- *   2. first is the sequence number that the batch before ended with (the segment's first for the first one);
- *   3. previous is the hash of the batch before (the segment header's `previous` for the first one);
+ *   1. its magic, version and topic id are right; bytes is a multiple of 8, at least 80; pad is
+ *      0, or less than a block and takes the end to a multiple of LOG_BLOCK; bytes + pad is at
+ *      most LOG_BATCH_MAX and lies within the segment;
+ *   2. first is the sequence number that the batch before ended with (the segment's first for
+ *      the first one);
+ *   3. previous is the hash of the batch before (the segment header's `previous` for the first
+ *      one);
  *   4. hash is XXH3-64 of [batch, batch + bytes) taken with the hash field zero;
- *   5. its records fill `bytes` exactly, are `records` many, have zeros between payload and alignment, and their
- *      numbers ascend within [first, first + count), but for pieces (below).
- * Rule 3 tells the bytes of a recycled file, or of a flush that was cut, from what belongs here: the chain does not fit.
+ *   5. its records fill `bytes` exactly, are `records` many, have zeros between payload and
+ *      alignment, and their numbers ascend within [first, first + count), but for pieces (below).
+ * Rule 3 tells the bytes of a recycled file, or of a flush that was cut, from what belongs here:
+ * the chain does not fit.
  *
- * Numbers in [first, first + count) that no record bears were aborted: they never were messages. A batch without records
- * is valid; it says what was durable.
+ * Numbers in [first, first + count) that no record bears were aborted: they never were messages. A
+ * batch without records is valid; it says what was durable.
  *
- * A message longer than a batch stands in several records (pieces) of the same number, one directly after the other, the same
- * but for len and offset, each with at least one byte and beginning where the piece before ends, possibly over several
- * batches; it is whole when offset + len == total has been seen. A batch that ends inside a message counts only the whole
- * ones before: [first, first + count) then excludes it, and the next batch's first is its number. `partial` of
- * that next batch says how much of the message stands before it, and is the first record's offset. If it is 0
- * instead, the pieces before are void: the writer was stopped there and began anew, with that number or
- * a later one. No message stands in two segments: a segment begins with partial 0.
+ * A message longer than a batch stands in several records (pieces) of the same number, one
+ * directly after the other, the same but for len and offset, each with at least one byte and
+ * beginning where the piece before ends, possibly over several batches; it is whole when offset +
+ * len == total has been seen. A batch that ends inside a message counts only the whole ones
+ * before: [first, first + count) then excludes it, and the next batch's first is its number.
+ * `partial` of that next batch says how much of the message stands before it, and is the first
+ * record's offset. If it is 0 instead, the pieces before are void: the writer was stopped there
+ * and began anew, with that number or a later one. No message stands in two segments: a segment
+ * begins with partial 0.
  */
 #ifndef LOG_FORMAT_H
 #define LOG_FORMAT_H
@@ -79,7 +87,8 @@ SHM_AT(struct log_segment_header, first, 24);
 SHM_AT(struct log_segment_header, hash, 56);
 SHM_AT(struct log_segment_header, topic, 64);
 SHM_SIZE(struct log_segment_header, 280);
-/* The file was a segment before: what stands behind the last batch are old bytes, not a torn write. */
+/* The file was a segment before: what stands behind the last batch are old bytes, not a torn
+ * write. */
 #define LOG_SEGMENT_RECYCLED 1ull
 
 struct log_batch {
@@ -95,8 +104,7 @@ struct log_batch {
     uint64_t durable;  /* what was durable when this batch was issued */
     uint64_t time_ns;  /* realtime of the issue, never less than the batch before's */
     uint64_t hash;
-    uint32_t
-        partial; /* bytes of message `first` that stand in the batches before; 0: none, or they are void */
+    uint32_t partial;  /* bytes of message `first` in the batches before; 0: none, or void */
     uint32_t reserved; /* 0 */
 };
 SHM_AT(struct log_batch, first, 16);
@@ -144,8 +152,9 @@ struct log_index_entry {
 SHM_SIZE(struct log_index_entry, 32);
 #define LOG_INDEX_EVERY (128u << 10) /* an entry for about this many bytes */
 
-/* The cursors file: one 4 KiB block of header, then for each named subscription two records (A and B) in different
- * blocks; the one with the lower generation is overwritten. Record i, copy c stands at LOG_BLOCK * (1 + 2 * i + c). */
+/* The cursors file: one 4 KiB block of header, then for each named subscription two records (A and
+ * B) in different blocks; the one with the lower generation is overwritten. Record i, copy c
+ * stands at LOG_BLOCK * (1 + 2 * i + c). */
 struct log_cursors_header {
     uint64_t magic;
     uint32_t version;
@@ -169,8 +178,8 @@ struct log_cursor {
 SHM_SIZE(struct log_cursor, 120);
 #define LOG_CURSOR_REMOVED 1u
 
-/* What a topic was made with: the user's part of ring_geometry, in words of its own so that the two formats
- * can change apart. Written to a temporary file, synced, renamed. */
+/* What a topic was made with: the user's part of ring_geometry, in words of its own so that the
+ * two formats can change apart. Written to a temporary file, synced, renamed. */
 struct log_topic {
     uint64_t magic;
     uint32_t version;

@@ -1,7 +1,7 @@
 /* scan.h - from bytes to batches and messages: checking, walking, telling a torn tail from damage.
- * Reads through a callback, so that files, memory and simulators are alike; never believes a length
- * it has not checked; every loop ends by the size of what it reads. No allocation: the caller gives a buffer of
- * LOG_BATCH_MAX bytes. */
+ * Reads through a callback, so that files, memory and simulators are alike; never believes a
+ * length it has not checked; every loop ends by the size of what it reads. No allocation: the
+ * caller gives a buffer of LOG_BATCH_MAX bytes. */
 #ifndef LOG_SCAN_H
 #define LOG_SCAN_H
 
@@ -16,12 +16,17 @@ struct log_source {
 /* log_fd_source reads a file by pread (descriptor in *fd). */
 struct log_source log_fd_source(const int *fd);
 
-/* log_segment_check reads and checks a segment's header: 0, -EBADMSG, -EPROTONOSUPPORT. */
+/* log_segment_check reads and checks a segment's header block: 0, -EBADMSG, -EPROTONOSUPPORT
+ * (then, and only then, *ret's version and incompatible are what was found and the rest means
+ * nothing), or the source's error. Whether name and place are the expected ones is the caller's to
+ * see. */
 int log_segment_check(const struct log_source *s, struct log_segment_header *ret);
 
-/* log_batch_check checks one whole batch in memory against rules 1, 2 (when chain->next is not 0), 3, 4 and 5, and gives its
- * header. 0; -ENODATA: no batch begins here (zeros, another magic); -EBADMSG: one begins and is not valid.
- * `size` is how many bytes are there. */
+/* log_batch_check checks one whole batch in memory against rules 1 to 5 (the pad need not be
+ * there), and gives its header. A chain whose next is 0 stands for "any": rules 2 and 3 are not
+ * asked then. `size` is how many bytes are there. 0; -ENODATA: no batch of this chain begins here
+ * (zeros, another magic or topic, or old bytes: another first or previous); -EBADMSG: one begins
+ * and is not valid. */
 int log_batch_check(const void *buf, uint64_t size, const struct log_chain *chain,
                     struct log_batch *ret);
 
@@ -31,18 +36,22 @@ struct log_walk {
     struct log_chain chain; /* expected of the next batch */
     uint64_t offset;        /* of the next batch */
     uint64_t size;          /* of the segment */
+    bool recycled;          /* what stands behind the last batch may be old */
     unsigned char *buf;     /* LOG_BATCH_MAX bytes, the caller's */
     struct log_batch batch; /* the one read last; its bytes stand in buf */
     uint64_t batch_offset;
 };
 
-/* log_walk_begin stands before the first batch. log_walk_at begins in the middle, from an index entry. */
+/* log_walk_begin stands before the first batch of a segment whose header has been checked.
+ * log_walk_at then moves to an index entry's batch; a wrong entry makes the walk end there. */
 void log_walk_begin(struct log_walk *w, const struct log_source *s,
                     const struct log_segment_header *h, void *buf);
 void log_walk_at(struct log_walk *w, const struct log_index_entry *entry);
 
-/* log_walk_next reads and checks the next batch into buf: 1; 0: none begins here (the end, or not written yet);
- * -EBADMSG: one begins and is not valid; or the source's error. The walk moves on only with 1. */
+/* log_walk_next reads and checks the next batch into buf: 1; 0: none of this chain begins here
+ * (the end, or not written yet, or old bytes, or one whose header is gone); -EBADMSG: one begins
+ * and is not valid, which in a segment that is being written may also mean "not yet"; or the
+ * source's error. The walk moves on only with 1, and may be asked again. */
 int log_walk_next(struct log_walk *w);
 
 /* What a failed or ended walk means. */
@@ -52,13 +61,26 @@ enum log_end {
     LOG_END_DAMAGE = 2 /* something that had been durable is gone: a later batch says so */
 };
 
-/* log_walk_diagnose looks at what stands behind the walk's end, to the end of the segment: which of the three, where the
- * first later batch that proves damage begins and what it says was durable. It reads every byte once. */
+/* log_walk_diagnose looks at what stands behind the walk's end, to the end of the segment, and
+ * says which of the three. Call it whenever a walk ended that should have gone on, with 0 or
+ * -EBADMSG.
+ *
+ * DAMAGE needs a witness: a batch of this topic at any 8-byte aligned offset, with its own hash
+ * right, first >= the number the walk expects, and durable >= that number, which is below its own
+ * first. Old batches of a recycled file have lower numbers, and those left of a torn flush knew
+ * less to be durable. Else it is TORN if a batch of the chain begins at the end, or if there is
+ * anything but zeros and the file is not a recycled one (by its header, or because a header of
+ * older numbers or of another topic is found). A torn write of which only the middle reached a
+ * recycled file cannot be told from the old bytes, and is CLEAN.
+ *
+ * It reads every byte once and hashes only what claims to be a witness. That work is bounded too:
+ * a claim beyond a few times the segment's size, which only bytes made to deceive can reach, is
+ * believed, so that nothing is cut. It uses the walk's buffer. 0, or the source's error. */
 struct log_diagnosis {
     enum log_end end;
     uint64_t offset;  /* where the walk ended */
-    uint64_t bytes;   /* bytes from there that are not zero, up to the last one that is not */
-    uint64_t witness; /* offset of the batch that proves damage */
+    uint64_t bytes;   /* from there to the last byte that is not zero */
+    uint64_t witness; /* offset of the first batch that proves damage; 0: none */
     uint64_t durable; /* what it says */
 };
 int log_walk_diagnose(const struct log_walk *w, struct log_diagnosis *ret);

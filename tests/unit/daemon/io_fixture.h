@@ -18,6 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -116,6 +117,22 @@ io_assert_content(int dir, const char *name, const uint8_t *want, size_t len, ui
     assert_memory_equal(got, want, len);
     close(fd);
     free(got);
+}
+
+/* What the page cache holds for a file, and has not written yet (cachestat, Linux 6.5). */
+static inline int
+io_dirty_pages(int fd)
+{
+    struct {
+        uint64_t off, len;
+    } range = {0, 0};
+    struct {
+        uint64_t cached, dirty, writeback, evicted, recently_evicted;
+    } stat;
+
+    if (syscall(451 /* cachestat */, fd, &range, &stat, 0))
+        return -errno;
+    return (int)(stat.dirty + stat.writeback);
 }
 
 static inline int

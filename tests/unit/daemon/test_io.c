@@ -6,8 +6,6 @@
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/resource.h>
-#include <sys/syscall.h>
-#include <time.h>
 
 #include "daemon/io_impl.h"
 
@@ -170,6 +168,7 @@ many_in_flight(void **state)
         assert_in_range(i, 1, N);
         reaped += i;
         assert_int_equal(io_pending(v->f.io), N - reaped);
+        assert_in_range(v->f.io->begun, 0, 4);
     }
     assert_int_equal(count, N);
     for (i = 0; i < N; i++)
@@ -362,22 +361,6 @@ short_write_then_error(void **state)
     io_file_close(v->f.io, file.fd);
 }
 
-/* What the page cache holds for a file, and has not written yet (cachestat, Linux 6.5). */
-static int
-dirty_pages(int fd)
-{
-    struct {
-        uint64_t off, len;
-    } range = {0, 0};
-    struct {
-        uint64_t cached, dirty, writeback, evicted, recently_evicted;
-    } stat;
-
-    if (syscall(451 /* cachestat */, fd, &range, &stat, 0))
-        return -errno;
-    return (int)(stat.dirty + stat.writeback);
-}
-
 static void
 durable_means_written_back(void **state)
 {
@@ -386,7 +369,7 @@ durable_means_written_back(void **state)
     uint8_t bytes[4 * BLOCK];
     struct io_req req;
 
-    if (!v->disk || dirty_pages(file.fd) < 0) {
+    if (!v->disk || io_dirty_pages(file.fd) < 0) {
         io_file_close(v->f.io, file.fd);
         if (v->disk)
             io_skip("no cachestat in this kernel");
@@ -395,16 +378,26 @@ durable_means_written_back(void **state)
     io_fill(bytes, sizeof(bytes), 1);
     req = io_write_req(file.fd, bytes, sizeof(bytes), 0);
     io_run(v->f.io, &req);
-    assert_int_equal(dirty_pages(file.fd), 4);
+    assert_int_equal(io_dirty_pages(file.fd), 4);
     req = (struct io_req){.verb = IO_SYNC, .fd = file.fd};
     io_run(v->f.io, &req);
-    assert_int_equal(dirty_pages(file.fd), 0);
+    assert_int_equal(io_dirty_pages(file.fd), 0);
     req = io_write_req(file.fd, bytes, sizeof(bytes), 2 * BLOCK);
     req.flags = IO_DURABLE;
     io_run(v->f.io, &req);
     assert_int_equal(req.res, sizeof(bytes));
-    assert_int_equal(dirty_pages(file.fd), 0);
+    assert_int_equal(io_dirty_pages(file.fd), 0);
     io_file_close(v->f.io, file.fd);
+}
+
+static bool
+takes_direct(int dir, const char *name)
+{
+    int fd = openat(dir, name, O_RDWR | O_DIRECT | O_CLOEXEC);
+
+    if (fd >= 0)
+        close(fd);
+    return fd >= 0;
 }
 
 static void
@@ -417,15 +410,17 @@ direct_where_it_can_be(void **state)
 
     assert_int_equal(!!(fcntl(file.fd, F_GETFL) & O_DIRECT), file.direct);
     print_message("%s in %s: direct %d\n", v->want, v->parent, file.direct);
+    if (v->disk)
+        assert_int_equal(file.direct, takes_direct(v->f.dir, "a"));
     io_fill(buf, BLOCK, 1);
     req.flags = IO_DURABLE;
     io_run(v->f.io, &req);
     assert_int_equal(req.res, BLOCK);
     io_assert_content(v->f.dir, "a", buf, BLOCK, 0);
-    if (file.direct && v->disk && dirty_pages(file.fd) >= 0) {
+    if (file.direct && v->disk && io_dirty_pages(file.fd) >= 0) {
         req.flags = 0;
         io_run(v->f.io, &req);
-        assert_int_equal(dirty_pages(file.fd), 0);
+        assert_int_equal(io_dirty_pages(file.fd), 0);
     }
     io_file_close(v->f.io, file.fd);
     file = open_file(v, "b", 0);

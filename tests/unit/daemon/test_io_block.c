@@ -145,11 +145,13 @@ without_dsync_it_syncs(void **state)
         fault.calls = 0;
         assert_int_equal(write_durably(s, 16 * BLOCK), 16 * BLOCK);
         io_assert_content(s->f.dir, "a", s->buf, 16 * BLOCK, BLOCK);
+        assert_true(io_dirty_pages(s->file.fd) <= 0);
         assert_non_null(strstr(io_why(s->f.io), "RWF_DSYNC is refused"));
         assert_non_null(strstr(io_why(s->f.io), strerror(errors[i])));
         /* It is asked once. */
         assert_int_equal(write_durably(s, BLOCK), BLOCK);
         assert_int_equal(fault.calls, 1);
+        assert_true(io_dirty_pages(s->file.fd) <= 0);
         assert_int_equal(teardown(state), 0);
         assert_int_equal(setup(state), 0);
         s = *state;

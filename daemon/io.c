@@ -136,6 +136,7 @@ io_submit(struct io *io, struct io_req *req)
     req->res = 0;
     req->moved = 0;
     req->tries = 0;
+    req->step = 0;
     io->pending++;
     if (makes_sense(req)) {
         io__append(&io->waiting, req);

@@ -58,7 +58,7 @@ enum io_verb {
     IO_REMOVE, /* unlink name in the directory fd; close the file first, or close does the work */
 };
 
-#define IO_DURABLE (1u << 0)   /* IO_WRITE: done means on stable storage (RWF_DSYNC) */
+#define IO_DURABLE (1u << 0)   /* IO_WRITE: done means on stable storage */
 #define IO_DIRECTORY (1u << 1) /* IO_REMOVE: name is an empty directory */
 
 /* One request. The caller zeroes it and fills the first part; from io_submit until done() it, the
@@ -79,7 +79,8 @@ struct io_req {
 
     /* Private to the implementation. */
     uint32_t moved;
-    uint32_t tries;
+    uint16_t tries;
+    uint16_t step;
     struct io_req *next;
 };
 

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include "daemon/io_impl.h"
@@ -106,4 +107,42 @@ io__file_rename(struct io *io, int dirfd, const char *from, const char *to)
 {
     (void)io;
     return renameat(dirfd, from, dirfd, to) ? -errno : 0;
+}
+
+/* A partition has no queue of its own; the link leads into the directory of its disk. */
+static int
+read_queue(dev_t dev, const char *what, char ret_text[16])
+{
+    static const char *const up[] = {"", "../"};
+    char path[96];
+    ssize_t n = -1;
+    unsigned i;
+    int fd;
+
+    for (i = 0; i < 2 && n < 0; i++) {
+        (void)snprintf(path, sizeof(path), "/sys/dev/block/%u:%u/%squeue/%s", major(dev),
+                       minor(dev), up[i], what);
+        fd = open(path, O_RDONLY | O_CLOEXEC);
+        if (fd < 0)
+            continue;
+        n = read(fd, ret_text, 15);
+        close(fd);
+    }
+    if (n < 0)
+        return -ENODEV;
+    ret_text[n] = '\0';
+    return 0;
+}
+
+int
+io__file_flushes(int fd)
+{
+    char cache[16], fua[16];
+    struct stat st;
+
+    if (fstat(fd, &st))
+        return -errno;
+    if (read_queue(st.st_dev, "write_cache", cache) || read_queue(st.st_dev, "fua", fua))
+        return -ENODEV;
+    return !strncmp(cache, "write back", 10) && fua[0] == '0';
 }

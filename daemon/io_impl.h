@@ -57,6 +57,7 @@ struct io {
     unsigned begun;          /* begun, not finished */
     unsigned pending;        /* submitted, done() has not run */
     int event_fd;
+    bool sync_after; /* a durable write that is alone is better written and then synced */
 
     uint8_t *pool; /* buf_cnt buffers of IO_BUF_SIZE; untouched pages cost nothing */
     unsigned buf_cnt;
@@ -119,5 +120,9 @@ void io__file_close(struct io *io, int fd);
 int io__file_make_directory(struct io *io, int dirfd, const char *name);
 int io__file_allocate(struct io *io, int fd, uint64_t size);
 int io__file_rename(struct io *io, int dirfd, const char *from, const char *to);
+
+/* io__file_flushes says whether a durable write to fd ends with a flush of its device's cache: 1
+ * yes, 0 no (no such cache, or writes that pass it), negative: the device does not tell. */
+int io__file_flushes(int fd);
 
 #endif

@@ -366,8 +366,9 @@ durable_means_written_back(void **state)
 {
     struct variant *v = ready(state);
     struct io_file file = open_file(v, "a", 0);
+    struct io_req req, many[4];
     uint8_t bytes[4 * BLOCK];
-    struct io_req req;
+    unsigned i, count = 0;
 
     if (!v->disk || io_dirty_pages(file.fd) < 0) {
         io_file_close(v->f.io, file.fd);
@@ -382,10 +383,22 @@ durable_means_written_back(void **state)
     req = (struct io_req){.verb = IO_SYNC, .fd = file.fd};
     io_run(v->f.io, &req);
     assert_int_equal(io_dirty_pages(file.fd), 0);
-    req = io_write_req(file.fd, bytes, sizeof(bytes), 2 * BLOCK);
-    req.flags = IO_DURABLE;
-    io_run(v->f.io, &req);
-    assert_int_equal(req.res, sizeof(bytes));
+    for (i = 0; i < 4; i++) {
+        v->f.io->sync_after = i & 1;
+        req = io_write_req(file.fd, bytes, sizeof(bytes), i * 2 * BLOCK);
+        req.flags = IO_DURABLE;
+        io_run(v->f.io, &req);
+        assert_int_equal(req.res, sizeof(bytes));
+        assert_int_equal(io_dirty_pages(file.fd), 0);
+    }
+    for (i = 0; i < 4; i++) {
+        many[i] = io_write_req(file.fd, bytes, sizeof(bytes), i * 4 * BLOCK);
+        many[i].flags = IO_DURABLE;
+        many[i].user = &count;
+        io_submit(v->f.io, &many[i]);
+    }
+    io_drain(v->f.io);
+    assert_int_equal(count, 4);
     assert_int_equal(io_dirty_pages(file.fd), 0);
     io_file_close(v->f.io, file.fd);
 }

@@ -283,6 +283,45 @@ short_writes_are_continued(void **state)
     free(got);
 }
 
+/* --- durable in two steps ---------------------------------------------------------------------- */
+
+/* A pipe can be written but not synced, and so shows which way a write took. */
+static void
+a_lone_durable_write_is_synced(void **state)
+{
+    struct io_req req[2];
+    unsigned count = 0;
+    struct io *io;
+    int p[2];
+
+    (void)state;
+    need_uring();
+    assert_int_equal(pipe2(p, O_CLOEXEC), 0);
+    assert_int_equal(io_open(&asked, &io), 0);
+    io->sync_after = true;
+    req[0] = io_write_req(p[1], "abcd", 4, 0);
+    io_run(io, &req[0]);
+    assert_int_equal(req[0].res, 4);
+    req[0].flags = IO_DURABLE;
+    io_run(io, &req[0]);
+    assert_int_equal(req[0].res, -EINVAL);
+    io->sync_after = false;
+    io_run(io, &req[0]);
+    assert_int_equal(req[0].res, 4);
+    /* Company, and it is one step again. */
+    io->sync_after = true;
+    req[0].user = &count;
+    req[1] = req[0];
+    io_submit(io, &req[0]);
+    io_submit(io, &req[1]);
+    io_drain(io);
+    assert_int_equal(count, 2);
+    assert_int_equal(req[0].res, 4);
+    io_close(io);
+    close(p[0]);
+    close(p[1]);
+}
+
 int
 main(void)
 {
@@ -293,6 +332,7 @@ main(void)
         cmocka_unit_test_setup_teardown(buffers_that_may_not_be_registered, setup, teardown),
         cmocka_unit_test(buffers_are_registered),
         cmocka_unit_test(short_writes_are_continued),
+        cmocka_unit_test(a_lone_durable_write_is_synced),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
 

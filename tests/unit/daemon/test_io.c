@@ -385,14 +385,14 @@ durable_means_written_back(void **state)
     assert_int_equal(io_dirty_pages(file.fd), 0);
     for (i = 0; i < 4; i++) {
         v->f.io->sync_after = i & 1;
-        req = io_write_req(file.fd, bytes, sizeof(bytes), i * 2 * BLOCK);
+        req = io_write_req(file.fd, bytes, sizeof(bytes), i * (2 * BLOCK));
         req.flags = IO_DURABLE;
         io_run(v->f.io, &req);
         assert_int_equal(req.res, sizeof(bytes));
         assert_int_equal(io_dirty_pages(file.fd), 0);
     }
     for (i = 0; i < 4; i++) {
-        many[i] = io_write_req(file.fd, bytes, sizeof(bytes), i * 4 * BLOCK);
+        many[i] = io_write_req(file.fd, bytes, sizeof(bytes), i * (4 * BLOCK));
         many[i].flags = IO_DURABLE;
         many[i].user = &count;
         io_submit(v->f.io, &many[i]);

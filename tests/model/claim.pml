@@ -6,10 +6,10 @@
  * step for any time. Interleaving is sequentially consistent; each memory order the rule needs has a mutation that
  * moves the step by hand.
  *
- *   pub()      ring_claim, ring_stamp             ring/ring_publish.c
- *   daemon()   ring_orphans                       ring/orphan.c
- *   reader()   the reading side of a cursor       ring/ring_receive.c
- *   seeker()   a cursor that was set anywhere     ring/ring_receive.c
+ *   pub()      ring_publish                    ring/ring_publish.c
+ *   daemon()   ring_settle, ring_entry_free    ring/ring_orphan.c
+ *   reader()   ring_receive                    ring/ring_receive.c
+ *   seeker()   ring_receive after a seek       ring/ring_receive.c
  *
  * Stamps are seq << 3 | state, and here seq is kept modulo 32, so that the first lap's stamps, (q - depth) << 3 | EMPTY,
  * wrap below zero as they do in 64 bits.
@@ -24,6 +24,7 @@
  *            -DREUSE        a settled entry is given to a new publisher
  *            -DHANGUP       a publisher that is only cut off (it lives) is told apart from a dead one
  *            -DSEEK         one more reader starts at any sequence number, also inside a batch
+ *            -DINNER_ONLY   the run that is aborted with an orphan goes over INNER slots only, not over more orphans
  *            -DFILL_FIRST   all slots of a batch are BUSY and filled before the first of them is stamped
  * mutations (each must fail):
  *   STALE_INTENT   intent is left standing while the publisher waits for space
@@ -39,9 +40,8 @@
  *   FREE_EARLY     with REUSE and DCRASH=1: entry freed first, start-up pass only for entries of the dead
  *   STAMP_FORWARD  a batch is stamped from its first slot to its last
  *   NO_LOOKAHEAD   the pass aborts the orphan only and leaves INNER slots behind it standing
- *   FIRST_BEFORE_INNER  the pass aborts the orphan, then the INNER slots behind it
- *   INNER_FORWARD  with MAXN=3 DEPTH=3 DCRASH=1: the INNER slots are aborted front to back
- *   INNER_ONLY with MAXN=3 DEPTH=3: the look-ahead goes over INNER slots only, not over orphans
+ *   RUN_FORWARD    the pass aborts the run front to back, the orphan before the INNER slots behind it
+ *   INNER_FORWARD  with MAXN=3 DEPTH=3 DCRASH=1: the run is aborted front to back, only its first slot last
  *   NO_WALKBACK    with SEEK: a reader set inside a batch delivers an INNER slot without looking for the first
  *   NO_REREAD      with SEEK: it does not read its own slot again after it found the first's slot in use anew
  */
@@ -272,32 +272,34 @@ inline abort_slot(x)
     undecided[IX(x)] = false
 }
 
-/* The orphan q: CAS from the stamp that was judged. */
-inline abort_orphan()
+/* One slot of the run: judged anew, then CAS from that stamp. Only another pass can come in between. */
+inline judge_again(x)
 {
-    if
-#ifdef PLAIN_STORE
-    :: true -> abort_slot(q)
+#ifdef NO_RECHECK
+    skip
 #else
-    :: stamp[IX(q)] == w -> abort_slot(q)
-    :: else -> open = true; moved = true /* somebody else moved it: look again */
+    w = stamp[IX(x)]
 #endif
-    fi
 }
 
-/* An INNER slot behind the orphan: CAS from INNER; if that fails another pass has aborted it. */
-inline abort_inner(x)
+inline abort_judged(x)
 {
     if
-    :: stamp[IX(x)] == ST(x, INNER) -> abort_slot(x)
-    :: else
-    fi
+    :: DONE(w, x) && w != ST(x, INNER) -> skip /* another pass was here */
+#ifdef PLAIN_STORE
+    :: else -> abort_slot(x)
+#else
+    :: !(DONE(w, x) && w != ST(x, INNER)) && stamp[IX(x)] == w -> abort_slot(x)
+    :: else -> open = true; moved = true /* somebody else moved it: look again */
+#endif
+    fi;
+    w = 0
 }
 
 #ifdef INNER_ONLY
-#define GO_ON(x) (stamp[IX(x)] == ST(x, INNER))
+#define IN_RUN(x) (stamp[IX(x)] == ST(x, INNER))
 #else
-#define GO_ON(x) (stamp[IX(x)] == ST(x, INNER) || (!DONE(stamp[IX(x)], x) && !(cov & (1 << (x)))))
+#define IN_RUN(x) (stamp[IX(x)] == ST(x, INNER) || (!DONE(stamp[IX(x)], x) && !(cov & (1 << (x)))))
 #endif
 
 proctype daemon()
@@ -375,30 +377,37 @@ pass:
                     :: else -> e = q + 1
                     fi
                 };
-#ifndef NO_LOOKAHEAD
-look:           atomic { /* over what nobody covers and what is INNER; load acquire */
+#if !defined(NO_LOOKAHEAD) && !defined(NO_RECHECK)
+look:           atomic { /* how far the run of orphans and INNER slots goes; load acquire */
                     if
-                    :: e < t && GO_ON(e) -> e++; goto look
+                    :: e < t && IN_RUN(e) -> e++; goto look
                     :: else
                     fi
                 };
 #endif
-#if defined(FIRST_BEFORE_INNER)
-                atomic { abort_orphan() };
+#ifdef RUN_FORWARD
                 do
-                :: atomic { e > q + 1 -> e--; abort_inner(e) }
-                :: atomic { e == q + 1 -> w = 0; e = 0; q++; break }
+                :: atomic { q < e -> judge_again(q); abort_judged(q); q++ }
+                :: atomic { q == e -> e = 0; break }
                 od;
 #elif defined(INNER_FORWARD)
                 i = q + 1;
                 do
-                :: atomic { i < e -> abort_inner(i); i++ }
-                :: atomic { i == e -> abort_orphan(); w = 0; e = 0; i = 0; q++; break }
+                :: atomic { i < e -> judge_again(i); abort_judged(i); i++ }
+                :: atomic { i == e -> judge_again(q); abort_judged(q); i = 0; q = e; e = 0; break }
+                od;
+#elif defined(TWO_DAEMONS)
+                i = e;
+                do
+                :: atomic { i > q -> i--; judge_again(i) };
+                    atomic { abort_judged(i) }
+                :: atomic { i == q -> i = 0; q = e; e = 0; break }
                 od;
 #else
+                i = e;
                 do
-                :: atomic { e > q + 1 -> e--; abort_inner(e) }
-                :: atomic { e == q + 1 -> abort_orphan(); w = 0; e = 0; q++; break }
+                :: atomic { i > q -> i--; judge_again(i); abort_judged(i) }
+                :: atomic { i == q -> i = 0; q = e; e = 0; break }
                 od;
 #endif
 next:           skip

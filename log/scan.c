@@ -12,11 +12,6 @@
 /* What a walk reads at first of a batch whose length it does not know: small ones take one read. */
 #define READ_AHEAD (32u << 10)
 
-/* How often log_walk_diagnose may hash each byte. Bytes that look like a header but are none are
- * there only by the intent of a publisher; this keeps them from costing more than a few times a
- * plain scan. */
-#define HASH_TIMES 4
-
 static int64_t
 fd_read(void *user, void *buf, uint32_t len, uint64_t off)
 {
@@ -37,9 +32,8 @@ log_fd_source(const int *fd)
     return (struct log_source){.read = fd_read, .user = (void *)(uintptr_t)fd};
 }
 
-/* Reads until len bytes are there or the source ends. */
-static int64_t
-read_all(const struct log_source *s, unsigned char *buf, uint32_t len, uint64_t off)
+int64_t
+log__read_all(const struct log_source *s, unsigned char *buf, uint32_t len, uint64_t off)
 {
     uint32_t have = 0;
 
@@ -60,12 +54,14 @@ log_segment_check(const struct log_source *s, struct log_segment_header *ret)
 {
     unsigned char block[LOG_BLOCK];
     struct log_segment_header h;
-    int64_t n = read_all(s, block, sizeof block, 0);
+    int64_t n = log__read_all(s, block, sizeof block, 0);
 
     if (n < 0)
         return (int)n;
+    if (n < (int64_t)sizeof h)
+        return -EBADMSG;
     memcpy(&h, block, sizeof h);
-    if (n < (int64_t)sizeof h || h.magic != LOG_SEGMENT_MAGIC)
+    if (h.magic != LOG_SEGMENT_MAGIC)
         return -EBADMSG;
     if (h.version != LOG_VERSION || h.incompatible) {
         *ret = h;
@@ -83,19 +79,16 @@ log_segment_check(const struct log_source *s, struct log_segment_header *ret)
 
 /* --- one batch -------------------------------------------------------------------------------- */
 
-/* Does a batch of this chain begin here? What else may stand here are zeros, the middle or the
- * beginning of an old batch, or nothing of ours at all. */
-static bool
-batch_begins(const struct log_batch *b, const struct log_chain *chain)
+bool
+log__batch_begins(const struct log_batch *b, const struct log_chain *chain)
 {
     if (b->magic != LOG_BATCH_MAGIC || b->topic_id != chain->topic_id)
         return false;
     return !chain->next || (b->first == chain->next && b->previous == chain->hash);
 }
 
-/* Rule 1 without the place: everything in the header that can be wrong by itself. */
-static bool
-batch_sane(const struct log_batch *b)
+bool
+log__batch_sane(const struct log_batch *b)
 {
     return b->version == LOG_VERSION && b->bytes >= HEADER && b->bytes % 8 == 0 &&
            b->pad < LOG_BLOCK && b->pad % 8 == 0 && b->bytes <= LOG_BATCH_MAX - b->pad &&
@@ -103,17 +96,16 @@ batch_sane(const struct log_batch *b)
            b->first <= UINT64_MAX - b->count;
 }
 
-/* Rule 1, the place: at `off` of a segment of `size` bytes. */
-static bool
-batch_fits(const struct log_batch *b, uint64_t off, uint64_t size)
+bool
+log__batch_fits(const struct log_batch *b, uint64_t off, uint64_t size)
 {
     uint64_t len = (uint64_t)b->bytes + b->pad;
 
     return shm_within(off, len, size) && (!b->pad || (off + len) % LOG_BLOCK == 0);
 }
 
-static bool
-batch_hash_ok(const void *buf, const struct log_batch *b)
+bool
+log__batch_hash_ok(const void *buf, const struct log_batch *b)
 {
     return b->hash == log__hash_zeroed(buf, b->bytes, offsetof(struct log_batch, hash));
 }
@@ -184,7 +176,7 @@ batch_body_check(const unsigned char *buf, const struct log_batch *b, const stru
 {
     struct open_message open = {.partial = b->partial};
 
-    if (!batch_hash_ok(buf, b))
+    if (!log__batch_hash_ok(buf, b))
         return -EBADMSG;
     if (!b->records) {
         /* Nothing but numbers that were aborted, or not even that: then a message goes on behind
@@ -218,9 +210,9 @@ log_batch_check(const void *buf, uint64_t size, const struct log_chain *chain,
     if (size < HEADER)
         return -ENODATA;
     memcpy(&b, buf, HEADER);
-    if (!batch_begins(&b, chain))
+    if (!log__batch_begins(&b, chain))
         return -ENODATA;
-    if (!batch_sane(&b) || b.bytes > size)
+    if (!log__batch_sane(&b) || b.bytes > size)
         return -EBADMSG;
     r = batch_body_check(buf, &b, chain, &open);
     if (!r)
@@ -294,16 +286,18 @@ log_walk_next(struct log_walk *w)
 
     if (w->offset % 8 || w->offset < LOG_BLOCK || w->offset > w->size || !w->chain.next)
         return -EBADMSG;
-    n = read_all(&w->source, w->buf, (uint32_t)shm_min(w->size - w->offset, READ_AHEAD), w->offset);
+    n = log__read_all(&w->source, w->buf, (uint32_t)shm_min(w->size - w->offset, READ_AHEAD),
+                      w->offset);
     if (n < (int64_t)HEADER)
         return n < 0 ? (int)n : 0;
     memcpy(&b, w->buf, HEADER);
-    if (!batch_begins(&b, &w->chain))
+    if (!log__batch_begins(&b, &w->chain))
         return 0;
-    if (!batch_sane(&b) || !batch_fits(&b, w->offset, w->size))
+    if (!log__batch_sane(&b) || !log__batch_fits(&b, w->offset, w->size))
         return -EBADMSG;
     if (b.bytes > n) {
-        more = read_all(&w->source, w->buf + n, b.bytes - (uint32_t)n, w->offset + (uint64_t)n);
+        more =
+            log__read_all(&w->source, w->buf + n, b.bytes - (uint32_t)n, w->offset + (uint64_t)n);
         if (more != b.bytes - n)
             return more < 0 ? (int)more : -EBADMSG;
     }
@@ -319,162 +313,4 @@ log_walk_next(struct log_walk *w)
     w->chain.partial = open.partial;
     w->chain.total = open.total;
     return 1;
-}
-
-/* --- what a walk's end means ------------------------------------------------------------------ */
-
-struct search {
-    const struct log_walk *walk;
-    uint64_t budget; /* bytes that may still be hashed */
-    uint64_t pos; /* the window: bytes [pos, pos + len) of the segment stand in the walk's buffer */
-    uint32_t len;
-    bool old; /* a header was seen that is from before the walk's end, or from another topic */
-    struct log_diagnosis found;
-};
-
-/* What a header found somewhere behind the end is. */
-enum find { FIND_NOTHING, FIND_OLD, FIND_CLAIM };
-
-static enum find
-search_judge(const struct search *s, const struct log_batch *b, uint64_t off)
-{
-    const struct log_walk *w = s->walk;
-
-    if (b->magic != LOG_BATCH_MAGIC || !batch_sane(b) || !batch_fits(b, off, w->size))
-        return FIND_NOTHING;
-    if (b->topic_id != w->chain.topic_id || b->first < w->chain.next)
-        return FIND_OLD;
-    /* A batch is issued before it is durable: one that says otherwise was never written by us. */
-    return b->durable >= w->chain.next && b->durable < b->first ? FIND_CLAIM : FIND_NOTHING;
-}
-
-static int
-search_load(struct search *s, uint64_t pos)
-{
-    const struct log_walk *w = s->walk;
-    uint32_t len = (uint32_t)shm_min(w->size - pos, LOG_BATCH_MAX);
-    int64_t n = read_all(&w->source, w->buf, len, pos);
-
-    if (n < 0)
-        return (int)n;
-    s->pos = pos;
-    s->len = (uint32_t)n;
-    return 0;
-}
-
-/* Is the claim at index i of the window true? 1, 0, or the source's error. The window may move so
- * that it begins with the batch. A claim that there is no budget left to look into is believed:
- * nothing is cut then. */
-static int
-search_believe(struct search *s, uint32_t i, const struct log_batch *b)
-{
-    const unsigned char *at = s->walk->buf + i;
-
-    if (s->budget < b->bytes)
-        return 1;
-    s->budget -= b->bytes;
-    if (b->bytes > s->len - i) {
-        int r = search_load(s, s->pos + i);
-
-        if (r < 0)
-            return r;
-        if (b->bytes > s->len)
-            return 0;
-        at = s->walk->buf;
-    }
-    return batch_hash_ok(at, b);
-}
-
-/* Looks through the window for a witness: 1 found, 0, or an error. When the window moved,
- * *ret_next is where to go on in the segment; else it is the first place whose header would not
- * lie in the window. */
-static int
-search_window(struct search *s, uint64_t *ret_next)
-{
-    uint32_t i;
-
-    for (i = 0; i + HEADER <= s->len; i += 8) {
-        uint64_t off = s->pos + i;
-        uint32_t magic;
-        struct log_batch b;
-        enum find find;
-        int r;
-
-        memcpy(&magic, s->walk->buf + i, sizeof magic);
-        if (SHM_LIKELY(magic != LOG_BATCH_MAGIC))
-            continue;
-        memcpy(&b, s->walk->buf + i, HEADER);
-        find = search_judge(s, &b, off);
-        s->old |= find == FIND_OLD;
-        if (find != FIND_CLAIM || s->found.witness)
-            continue;
-        r = search_believe(s, i, &b);
-        if (r < 0)
-            return r;
-        if (r) {
-            s->found.witness = off;
-            s->found.durable = b.durable;
-        }
-        i = (uint32_t)(off - s->pos);
-    }
-    *ret_next = s->pos + i;
-    return 0;
-}
-
-/* Notes where the window's last byte that is not zero stands. */
-static void
-search_extent(struct search *s)
-{
-    uint32_t n = s->len;
-
-    while (n && !s->walk->buf[n - 1])
-        n--;
-    if (n)
-        s->found.bytes = shm_max(s->found.bytes, s->pos + n - s->walk->offset);
-}
-
-/* Does a batch of the chain begin at the walk's end? It is not valid, or the walk would have gone
- * on. */
-static bool
-search_begun(const struct search *s)
-{
-    struct log_batch b;
-
-    if (s->len < HEADER)
-        return false;
-    memcpy(&b, s->walk->buf, HEADER);
-    return batch_begins(&b, &s->walk->chain);
-}
-
-int
-log_walk_diagnose(const struct log_walk *w, struct log_diagnosis *ret)
-{
-    struct search s = {.walk = w, .found = {.offset = w->offset}};
-    uint64_t next = w->offset;
-    bool begun = false;
-    int r;
-
-    if (w->offset % 8 || w->offset > w->size)
-        return -EBADMSG;
-    s.budget = HASH_TIMES * (w->size - w->offset) + LOG_BATCH_MAX;
-    for (;;) {
-        r = search_load(&s, next);
-        if (r < 0)
-            return r;
-        if (next == w->offset)
-            begun = search_begun(&s);
-        search_extent(&s);
-        if (s.len < HEADER)
-            break;
-        r = search_window(&s, &next);
-        if (r < 0)
-            return r;
-        search_extent(&s);
-    }
-    if (s.found.witness)
-        s.found.end = LOG_END_DAMAGE;
-    else if (begun || (s.found.bytes && !w->recycled && !s.old))
-        s.found.end = LOG_END_TORN;
-    *ret = s.found;
-    return 0;
 }

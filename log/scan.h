@@ -69,13 +69,14 @@ enum log_end {
  * right, first >= the number the walk expects, and durable >= that number, which is below its own
  * first. Old batches of a recycled file have lower numbers, and those left of a torn flush knew
  * less to be durable. Else it is TORN if a batch of the chain begins at the end, or if there is
- * anything but zeros and the file is not a recycled one (by its header, or because a header of
+ * anything but zeros and the file is not a recycled one (by its header, or because a batch of
  * older numbers or of another topic is found). A torn write of which only the middle reached a
  * recycled file cannot be told from the old bytes, and is CLEAN.
  *
- * It reads every byte once and hashes only what claims to be a witness. That work is bounded too:
- * a claim beyond a few times the segment's size, which only bytes made to deceive can reach, is
- * believed, so that nothing is cut. It uses the walk's buffer. 0, or the source's error. */
+ * It reads every byte once and hashes only what looks like a witness, or like an old batch until
+ * one is found. That work is bounded too, at a few times the segment's size, which only bytes made
+ * to deceive can reach: a witness beyond is believed, so that nothing is cut. It uses the walk's
+ * buffer. 0, or the source's error. */
 struct log_diagnosis {
     enum log_end end;
     uint64_t offset;  /* where the walk ended */

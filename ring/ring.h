@@ -194,7 +194,8 @@ enum ring_entry_state { RING_ENTRY_FREE = 0, RING_ENTRY_LIVE = 1, RING_ENTRY_DEA
  *       32 bytes        publisher  inspector          relaxed; payload
  *       40 blocked      publisher  inspector          relaxed; times it had to wait for space
  *       48 blocked_ns   publisher  inspector, daemon  relaxed; since when it waits, 0: it does not
- *      128 limit        publisher  cursor_attach      seq: ATTACH
+ *      128 limit        publisher  cursor_attach      seq: ATTACH; never goes down: slots and lane
+ *                                                     up to a lap below may be reused already
  *      136 reclaimed    publisher  readers            before the bytes are reused; LANE_REUSE
  *
  * intent packs the low 48 bits of the first sequence number and the count in the high 16.
@@ -478,7 +479,8 @@ struct ring_publisher {
     uint64_t pieces_mask;
     uint64_t piece_first, piece_next; /* oldest not reclaimed, next to be given out */
     uint64_t lane_head, lane_low;     /* [low, head) is in use */
-    uint64_t limit;                   /* go on while seq + n <= limit */
+    uint64_t limit;                   /* go on while seq + n <= limit; 0: look again first */
+    uint64_t shown;                   /* the highest limit ever: what the line says */
     uint64_t gate;                    /* no cursor that gates needs anything below */
     uint64_t published, bytes;
     uint16_t index;

@@ -89,7 +89,8 @@ ring_check(const struct ring_view *v, struct ring_report *ret)
     if (!x)
         x = check_cursors(v, &r, &pos);
     r.tail = atom_load_acquire(ring_tail(v)); /* acquire: CLAIM */
-    r.oldest = ring_oldest(v);
+    /* Of the same tail, so that the walk has an end whatever happens to it meanwhile. */
+    r.oldest = r.tail > v->geo.origin + v->geo.depth ? r.tail - v->geo.depth : v->geo.origin;
     if (!x && (r.tail < v->geo.origin || r.tail >> 60))
         x = found(&r, "the tail is out of range", r.tail);
     if (!x && limit > r.tail + v->geo.depth)

@@ -51,7 +51,8 @@ shake(struct ring_view *v, struct ring_cursor *line, uint64_t pos)
     for (uint32_t i = 0; i < v->geo.max_publishers; i++)
         most = shm_max(most, atom_load_seq(&ring_line(v, i)->limit)); /* seq: ATTACH */
     tail = atom_load_acquire(ring_tail(v));                           /* acquire: CLAIM */
-    most = shm_min(most, tail + depth);
+    /* A lowered limit hides what was claimed under the higher one; the tail does not. */
+    most = shm_min(shm_max(most, tail), tail + depth);
     if (most > depth && most - depth > pos)
         pos = most - depth;
     atom_store_release(&line->pos, pos); /* release: CURSOR */

@@ -2,7 +2,7 @@
  *
  *   1. who lives      entries                       acquire: ENTRY
  *   2. tail                                         acquire: CLAIM
- *   3. intents of the living                        acquire: INTENT, INTENT_CLEAR
+ *   3. intents of all others                        acquire: INTENT, INTENT_CLEAR
  *   4. stamps                                       acquire: COMMIT
  *
  * in this order. A slot below the tail of step 2 that step 4 finds unstamped was claimed by an intent that either stood
@@ -99,9 +99,9 @@ ring_settle(struct ring_view *v, uint64_t *scratch, uint64_t *ret_aborted)
     s.tail = atom_load_acquire(ring_tail(v));                     /* acquire: CLAIM */
     for (uint32_t i = 0; i < n; i++)
         scratch[i] =
-            scratch[i] == RING_ENTRY_LIVE
-                ? atom_load_acquire(&ring_line(v, i)->intent) /* acquire: INTENT, INTENT_CLEAR */
-                : 0;
+            scratch[i] == RING_ENTRY_DEAD
+                ? 0
+                : atom_load_acquire(&ring_line(v, i)->intent); /* acquire: INTENT, INTENT_CLEAR */
     if (s.tail < v->geo.origin || s.tail >> 60)
         return -EBADMSG;
     q = s.tail > v->geo.origin + v->geo.depth ? s.tail - v->geo.depth : v->geo.origin;

@@ -9,7 +9,8 @@
  * cores are near and costs nothing when they are far). */
 #define RING_AHEAD 8
 
-/* Looks at all cursors again and publishes the new limit, by the attach hand-shake. */
+/* Looks at all cursors again and publishes the new limit, by the attach hand-shake. When they do not stand
+ * still, there is no room for now (limit 0). */
 void ring__refresh(struct ring_publisher *p);
 
 /* Whether a piece of `len` bytes can be reserved now, after giving up what is done. */

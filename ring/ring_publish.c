@@ -12,6 +12,9 @@
 
 #include <errno.h>
 
+/* Cursors come and seek rarely; only one that means harm moves the epoch at every look. */
+#define REFRESHES 16
+
 uint64_t
 ring_publisher_room(const struct ring_view *v)
 {
@@ -48,6 +51,7 @@ ring_publisher_join(struct ring_publisher *p, const struct ring_view *v, uint16_
         p->pieces[0] = (struct ring_piece){.end = head, .seq = tail - 1};
         p->piece_next = 1;
     }
+    p->shown = shm_min(atom_load_seq(&p->line->limit), tail + v->geo.depth); /* seq: ATTACH */
     p->published = atom_load_relaxed(&p->line->published);
     p->bytes = atom_load_relaxed(&p->line->bytes);
     ring__refresh(p);
@@ -57,17 +61,21 @@ ring_publisher_join(struct ring_publisher *p, const struct ring_view *v, uint16_
 void
 ring__refresh(struct ring_publisher *p)
 {
-    uint64_t epoch, gate;
+    for (int i = 0; i < REFRESHES; i++) {
+        uint64_t epoch = atom_load_seq(&p->control->cursor_epoch); /* seq: ATTACH */
+        uint64_t gate = ring_gate(&p->view, NULL), limit = gate + p->view.geo.depth;
 
-    do {
-        epoch = atom_load_seq(&p->control->cursor_epoch); /* seq: ATTACH */
-        gate = ring_gate(&p->view, NULL);
-        atom_store_seq(&p->line->limit, gate + p->view.geo.depth); /* seq: ATTACH */
+        p->shown = shm_max(p->shown, limit);
+        atom_store_seq(&p->line->limit, p->shown); /* seq: ATTACH */
         TESTPOINT("ring.limit");
         /* A cursor that came meanwhile either is in this scan or reads the limit just stored. */
-    } while (atom_load_seq(&p->control->cursor_epoch) != epoch); /* seq: ATTACH */
-    p->gate = gate;
-    p->limit = gate + p->view.geo.depth;
+        if (atom_load_seq(&p->control->cursor_epoch) == epoch) { /* seq: ATTACH */
+            p->gate = gate;
+            p->limit = limit;
+            return;
+        }
+    }
+    p->limit = 0;
 }
 
 /* 0: all n slots are free for the claim; -EAGAIN: somebody a lap ago has not finished; 1: one is taken already, so
@@ -77,14 +85,22 @@ slots_are_free(const struct ring_publisher *p, uint64_t seq, uint32_t n)
 {
     uint64_t depth = p->view.geo.depth;
 
-    for (uint64_t q = seq; q < seq + n; q++) {
-        uint64_t stamp = atom_load_acquire(&ring_slot(&p->view, q)->stamp); /* acquire: COMMIT */
-        int64_t diff = ring_stamp_diff(stamp, q - depth);
+    for (uint32_t i = 0; i < n; i++) {
+        uint64_t stamp =
+            atom_load_acquire(&ring_slot(&p->view, seq + i)->stamp); /* acquire: COMMIT */
+        int64_t diff = ring_stamp_diff(stamp, seq + i - depth);
         if (SHM_LIKELY(ring_diff_is_final(diff)))
             continue;
         return diff <= RING_BUSY ? -EAGAIN : 1;
     }
     return 0;
+}
+
+/* Whether a claim of n at seq would go past the limit. Signed, so that no tail is too large to be refused. */
+static bool
+is_past(const struct ring_publisher *p, uint64_t seq, uint32_t n)
+{
+    return (int64_t)(p->limit - seq) < (int64_t)n;
 }
 
 /* What stands between the tail and a claim of n: 0, -EAGAIN, -EBADMSG. */
@@ -94,9 +110,11 @@ flow(struct ring_publisher *p, uint64_t *ret_seq, uint32_t n)
     for (;;) {
         uint64_t seq = atom_load_acquire(p->tail); /* acquire: CLAIM */
         int r;
-        if (SHM_UNLIKELY(seq + n > p->limit)) {
+        if (SHM_UNLIKELY(is_past(p, seq, n))) {
             ring__refresh(p);
-            if (seq + n > p->limit)
+            if (seq < p->view.geo.origin || seq >> 60)
+                return -EBADMSG;
+            if (is_past(p, seq, n))
                 return -EAGAIN;
         }
         r = slots_are_free(p, seq, n);

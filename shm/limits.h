@@ -9,7 +9,7 @@
 /* A subscription name stands in its cursor line. */
 #define LIMIT_SUB_NAME 63
 
-/* A slot ring of 2^8 to 2^24 slots: below, a batch would fill it; above, one settling pass after a death,
+/* A slot ring of 8 to 2^24 slots: below, a batch would fill it; above, one settling pass after a death,
  * which looks at each slot once, would take longer than the 10 ms the project promises. */
 #define LIMIT_DEPTH_MIN 8
 #define LIMIT_DEPTH_MAX (1u << 24)

@@ -197,6 +197,7 @@ enum ring_entry_state { RING_ENTRY_FREE = 0, RING_ENTRY_LIVE = 1, RING_ENTRY_DEA
  *      128 limit        publisher  cursor_attach      seq: ATTACH; never goes down: slots and lane
  *                                                     up to a lap below may be reused already
  *      136 reclaimed    publisher  readers            before the bytes are reused; LANE_REUSE
+ *      144 claimed      both, CAS  both               see ring_claimed below
  *
  * intent packs the low 48 bits of the first sequence number and the count in the high 16.
  */
@@ -211,12 +212,14 @@ struct ring_line {
     uint8_t apart0[72];
     atom_u64 limit;
     atom_u64 reclaimed;
-    uint8_t apart1[112];
+    atom_u64 claimed;
+    uint8_t apart1[104];
 };
 SHM_AT(struct ring_line, lane_head, 16);
 SHM_AT(struct ring_line, blocked_ns, 48);
 SHM_AT(struct ring_line, limit, 128);
 SHM_AT(struct ring_line, reclaimed, 136);
+SHM_AT(struct ring_line, claimed, 144);
 SHM_SIZE(struct ring_line, 256);
 
 /* ring_slot: the first 32 bytes of a slot; the rest of slot_size is payload.
@@ -315,6 +318,7 @@ ring_cursor_generation_of(uint64_t word)
  *       24 lost        subscriber  inspector             relaxed
  *       32 waits       subscriber  inspector             relaxed
  *       40 stale       subscriber  inspector             relaxed; messages overwritten while held
+ *       48 claimed     both, CAS   both                  see ring_claimed below
  *      128 pid         daemon      inspector             before the state word
  *      132 uid         daemon      "                     "
  *      136 start       daemon      "                     "
@@ -330,7 +334,8 @@ struct ring_cursor {
     atom_u64 lost;
     atom_u64 waits;
     atom_u64 stale;
-    uint8_t apart0[80];
+    atom_u64 claimed;
+    uint8_t apart0[72];
     uint32_t pid;
     uint32_t uid;
     uint64_t start;
@@ -538,6 +543,7 @@ struct ring_reader {
     struct ring_view view;
     struct ring_cursor *line; /* NULL: nobody sees this reader (inspector) */
     uint64_t next;            /* the next sequence number to be looked at */
+    bool landed;              /* set down at `next`, maybe inside a batch */
 };
 
 struct ring_msg {
@@ -548,6 +554,10 @@ struct ring_msg {
     uint32_t len;
     uint16_t type, publisher;
 };
+
+/* ring_reader_set sets a reader down at any place: one that comes from elsewhere than the place before may stand
+ * inside a batch whose first slot is not stamped yet, and must not be shown half of it. */
+void ring_reader_set(struct ring_reader *r, uint64_t next);
 
 enum ring_verdict { RING_NONE = 0, RING_MESSAGE = 1, RING_GAP = 2 };
 
@@ -610,6 +620,18 @@ int ring_settle(struct ring_view *v, uint64_t *scratch, uint64_t *ret_aborted);
 void ring_entry_take(struct ring_view *v, uint32_t i, const struct ring_owner *owner);
 void ring_entry_kill(struct ring_view *v, uint32_t i);
 void ring_entry_free(struct ring_view *v, uint32_t i);
+
+/* Between handing an entry or a cursor out and the owner's knowing of it the daemon may die, or the owner may have stopped
+ * waiting for the answer. `claimed` is 0 when it is handed out. The owner makes it its generation; a daemon that finds 0
+ * and may not wait for it makes it RING_FORSAKEN; both by CAS, so exactly one has it.
+ *
+ * ring_entry_claim, ring_cursor_claim (the owner): 0, or -ESTALE: it is not yours any more, ask again.
+ * ring_entry_forsake, ring_cursor_forsake (the daemon, at its start): true when nobody claimed it; to be freed. */
+#define RING_FORSAKEN UINT64_MAX
+int ring_entry_claim(struct ring_view *v, uint32_t i, uint64_t generation);
+int ring_cursor_claim(struct ring_view *v, uint32_t i, uint64_t generation);
+bool ring_entry_forsake(struct ring_view *v, uint32_t i);
+bool ring_cursor_forsake(struct ring_view *v, uint32_t i);
 
 /* --- check (ring_check.c) --------------------------------------------------------------------- */
 

@@ -40,9 +40,11 @@ ring_gate(const struct ring_view *v, uint32_t *ret_who)
 }
 
 /* The cursor's position stands and is seen by every publisher that looks from now on. Those that looked before have said
- * how far they may go: their old limits are the first place that is safe. A limit above tail + depth is a lie. */
+ * how far they may go: their old limits are the first place that is safe. A limit above tail + depth is a lie. A limit that was shown
+ * and then not used may be too high, so the answer is never above `held`, a place that nobody was ever allowed
+ * to overwrite. */
 static uint64_t
-shake(struct ring_view *v, struct ring_cursor *line, uint64_t pos)
+shake(struct ring_view *v, struct ring_cursor *line, uint64_t pos, uint64_t held)
 {
     uint64_t depth = v->geo.depth, most = 0, tail;
 
@@ -54,7 +56,7 @@ shake(struct ring_view *v, struct ring_cursor *line, uint64_t pos)
     /* A lowered limit hides what was claimed under the higher one; the tail does not. */
     most = shm_min(shm_max(most, tail), tail + depth);
     if (most > depth && most - depth > pos)
-        pos = most - depth;
+        pos = shm_min(most - depth, held);
     atom_store_release(&line->pos, pos); /* release: CURSOR */
     return pos;
 }
@@ -80,6 +82,7 @@ ring_cursor_attach(struct ring_view *v, uint32_t i, enum ring_cursor_kind kind,
     atom_store_relaxed(&line->lost, 0);
     atom_store_relaxed(&line->waits, 0);
     atom_store_relaxed(&line->stale, 0);
+    atom_store_relaxed(&line->claimed, 0);
     atom_store_relaxed(&line->acked, *pos);
     atom_store_seq(&line->pos, *pos); /* seq: ATTACH; release: CURSOR */
     TESTPOINT("ring.cursor_pos");
@@ -87,7 +90,7 @@ ring_cursor_attach(struct ring_view *v, uint32_t i, enum ring_cursor_kind kind,
     atom_store_seq(word, word_of(generation, kind, RING_CURSOR_LIVE));
     TESTPOINT("ring.cursor_live");
     if (gating)
-        *pos = shake(v, line, *pos);
+        *pos = shake(v, line, *pos, UINT64_MAX);
 }
 
 void
@@ -114,9 +117,10 @@ void
 ring_cursor_seek(struct ring_view *v, uint32_t i, uint64_t *pos)
 {
     struct ring_cursor *line = ring_cursor(v, i);
+    uint64_t held = shm_max(atom_load_relaxed(&line->pos), *pos);
 
     atom_store_seq(&line->pos, *pos); /* seq: ATTACH; release: CURSOR */
     TESTPOINT("ring.seek_pos");
     if (gates(atom_load_acquire(ring_cursor_word(v, i)))) /* acquire: CURSOR_STATE */
-        *pos = shake(v, line, *pos);
+        *pos = shake(v, line, *pos, held);
 }

@@ -134,6 +134,7 @@ ring_entry_take(struct ring_view *v, uint32_t i, const struct ring_owner *owner)
     e->start = owner->start;
     e->since_ns = owner->since_ns;
     e->generation++;
+    atom_store_relaxed(&ring_line(v, i)->claimed, 0);
     TESTPOINT("ring.entry_filled");
     atom_store_release(&e->state, RING_ENTRY_LIVE); /* release: ENTRY */
     TESTPOINT("ring.entry_live");
@@ -156,4 +157,35 @@ ring_entry_free(struct ring_view *v, uint32_t i)
     TESTPOINT("ring.entry_cleared");
     atom_store_release(&ring_entry(v, i)->state, RING_ENTRY_FREE); /* release: ENTRY */
     TESTPOINT("ring.entry_free");
+}
+
+/* A word is the owner's or the daemon's, whoever came first. */
+static bool
+settle_claim(atom_u64 *claimed, uint64_t as)
+{
+    return atom_cas_acq_rel(claimed, 0, as); /* release: CLAIMED; acquire: CLAIMED */
+}
+
+int
+ring_entry_claim(struct ring_view *v, uint32_t i, uint64_t generation)
+{
+    return settle_claim(&ring_line(v, i)->claimed, generation) ? 0 : -ESTALE;
+}
+
+int
+ring_cursor_claim(struct ring_view *v, uint32_t i, uint64_t generation)
+{
+    return settle_claim(&ring_cursor(v, i)->claimed, generation) ? 0 : -ESTALE;
+}
+
+bool
+ring_entry_forsake(struct ring_view *v, uint32_t i)
+{
+    return settle_claim(&ring_line(v, i)->claimed, RING_FORSAKEN);
+}
+
+bool
+ring_cursor_forsake(struct ring_view *v, uint32_t i)
+{
+    return settle_claim(&ring_cursor(v, i)->claimed, RING_FORSAKEN);
 }

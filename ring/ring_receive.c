@@ -58,6 +58,8 @@ gap(struct ring_reader *r, uint64_t next, struct ring_msg *ret)
     ret->seq = r->next;
     ret->first = r->next;
     ret->lost = next - r->next;
+    /* The place behind a gap is the first of its batch, or follows one whose first slot was final. */
+    r->landed = false;
     r->next = next;
     return RING_GAP;
 }
@@ -73,7 +75,38 @@ overrun(struct ring_reader *r, uint64_t stamp, struct ring_msg *ret)
     if (((there - r->next) & v->mask) ||
         there >= atom_load_acquire(ring_tail(v))) /* acquire: CLAIM */
         return -EBADMSG;
-    return gap(r, there - v->geo.depth + 1, ret);
+    return gap(r, shm_max(there - v->geo.depth + 1, v->geo.origin), ret);
+}
+
+/* Whether the INNER message at `seq` belongs to a batch that is in the order. A reader that came from below knows: it has seen
+ * the first slot. One that was set down here looks back for it: 1 it is, 0 not yet, -EAGAIN look at `seq` again. */
+static int
+batch_is_in(const struct ring_view *v, uint64_t seq)
+{
+    for (uint64_t q = seq - 1; seq - q < v->geo.depth; q--) {
+        uint64_t stamp = atom_load_acquire(&ring_slot(v, q)->stamp); /* acquire: COMMIT */
+        int64_t diff = ring_stamp_diff(stamp, q);
+        if (diff == RING_INNER)
+            continue;
+        if (diff < 0 || diff == RING_BUSY)
+            return 0;
+        if (diff == RING_ABORTED || diff == RING_EMPTY)
+            return -EAGAIN;
+        break;
+    }
+    /* COMMITTED, or lapped: the first slot was final, and the batch in the order, unless the daemon has aborted
+     * it and ours by now. */
+    return atom_load_acquire(&ring_slot(v, seq)->stamp) ==
+                   ring_stamp(seq, RING_INNER) /* acquire: COMMIT */
+               ? 1
+               : -EAGAIN;
+}
+
+void
+ring_reader_set(struct ring_reader *r, uint64_t next)
+{
+    r->next = next;
+    r->landed = true;
 }
 
 int
@@ -86,14 +119,21 @@ ring_receive(struct ring_reader *r, struct ring_msg *ret)
         uint64_t stamp = atom_load_acquire(&ring_slot(v, seq)->stamp); /* acquire: COMMIT */
         int64_t diff;
         if (SHM_LIKELY(ring_stamp_is_message(stamp, seq))) {
-            int x = read_slot(v, seq, stamp, ret);
+            int x = 1;
+            if (SHM_UNLIKELY(r->landed) && ring_stamp_state(stamp) == RING_INNER)
+                x = batch_is_in(v, seq);
+            if (SHM_UNLIKELY(!x))
+                return RING_NONE;
+            if (SHM_LIKELY(x == 1))
+                x = read_slot(v, seq, stamp, ret);
             if (SHM_LIKELY(x == 1)) {
+                r->landed = false;
                 r->next = seq + 1;
                 return RING_MESSAGE;
             }
             if (x == -ESTALE)
                 return gap(r, seq + 1, ret);
-            if (x)
+            if (x && x != -EAGAIN)
                 return x;
             continue;
         }
@@ -106,6 +146,7 @@ ring_receive(struct ring_reader *r, struct ring_msg *ret)
             return overrun(r, stamp, ret);
         if (diff != RING_ABORTED)
             return -EBADMSG;
+        r->landed = false;
         r->next = seq + 1;
     }
     return RING_NONE;
@@ -118,8 +159,10 @@ ring_peek(const struct ring_view *v, uint64_t seq, struct ring_msg *ret)
     int64_t diff = ring_stamp_diff(stamp, seq);
 
     if (ring_stamp_is_message(stamp, seq)) {
-        int x = read_slot(v, seq, stamp, ret);
-        return x == 1 ? RING_MESSAGE : x == -EBADMSG ? x : RING_GAP;
+        int x = ring_stamp_state(stamp) == RING_INNER ? batch_is_in(v, seq) : 1;
+        if (x == 1)
+            x = read_slot(v, seq, stamp, ret);
+        return x == 1 ? RING_MESSAGE : x == -EBADMSG ? x : x ? RING_GAP : RING_NONE;
     }
     return diff < 0 || diff == RING_BUSY ? RING_NONE : RING_GAP;
 }

@@ -12,13 +12,13 @@
  *
  * A line has `state` (the daemon's word: FREE, LIVE, EVICTED), its owner's identity (the daemon's, before state) and
  * `pos` (the daemon's until it has answered, then the subscriber's), never one word for both.
- *   publisher:  e = epoch; m = min(tail, pos of LIVE cursors); limit = m + depth (seq_cst); epoch != e -> again
- *   attach:     owner; pos = p <= tail; state = LIVE; epoch++ (seq_cst); M = max of all limits, then of tail;
- *               pos = max(p, M - depth)
+ *   publisher:  e = epoch; l = min(tail, pos of LIVE cursors) + depth; shown = max(shown, l) (seq_cst);
+ *               epoch != e -> again; limit = l
+ *   attach:     owner; pos = p <= tail; state = LIVE; epoch++ (seq_cst); M = max of all shown; pos = max(p, M - depth)
  *   seek:       the same from pos = p on, without owner and state; backwards: pos = min(that, the place left)
  *
- * Why tail as well: a publisher that used a high limit, claimed up to it and then computed a lower one because of the
- * new cursor shows only the lower one; what it claimed before shows in tail, which it moved before.
+ * `shown` is the limit that others see, and never falls. Were it the limit itself, a publisher that claimed up to a
+ * high one and then computed a lower one because of the new cursor would show only the lower one.
  *
  * Asserted: no publisher claims a slot whose old message a live cursor still needs; a cursor's first message is still
  * there when it is told where it begins; a seek never ends above where it began; nobody is stuck.
@@ -36,8 +36,7 @@
  *   NO_EPOCH     publisher does not look at the epoch again
  *   NO_TAIL      with ONLY: no cursor means no limit
  *   NO_CLAMP     the cursor begins where it asked to
- *   LIMITS_ONLY  tail is not read after the limits
- *   TAIL_BEFORE_LIMITS  it is read before them
+ *   SHOWN_FALLS  the limit that others see falls with the publisher's own
  *   SEEK_STORE   with SEEK: a seek backwards is a plain store of pos
  *   SEEK_NO_EPOCH  with SEEK: a seek does not bump the epoch
  *   SEEK_OVER    with SEEK: the hand-shake may move a seek backwards over the place it left (a limit may be
@@ -64,7 +63,7 @@
 #define MAX(a, b) ((a) > (b) -> (a) : (b))
 
 /* shared memory */
-byte tail = 1, limit[NPUB], epoch;
+byte tail = 1, shown[NPUB], epoch;
 byte state[2], pos[2];
 byte owner; /* of line 1: subscriber + 1, 0 = nobody */
 
@@ -91,11 +90,17 @@ byte need0;
 #define HOLDS(k) (attached[k] && state[1] == LIVE && owner == (k) + 1)
 #endif
 
+#ifdef SHOWN_FALLS
+#define SHOW atomic { shown[me] = m + DEPTH }
+#else
+#define SHOW atomic { shown[me] = MAX(shown[me], m + DEPTH) }
+#endif
+
 proctype pub(byte me)
 {
-    byte s, m, e, t;
+    byte s, m, e, t, limit = 1;
     do
-    :: atomic { tail < MAXT -> s = tail; if :: s + 1 <= limit[me] -> goto claim :: else fi };
+    :: atomic { tail < MAXT -> s = tail; if :: s + 1 <= limit -> goto claim :: else fi };
 again:
         atomic { e = epoch }; /* seq_cst */
         atomic { m = TOP };
@@ -104,13 +109,13 @@ again:
         atomic { if :: t == LIVE -> m = MIN(m, pos[1]) :: else fi; t = 0 };
 #if defined(SWAP_P)
         atomic { t = epoch };
-        atomic { limit[me] = m + DEPTH };
+        SHOW;
         if
         :: atomic { t != e -> t = 0; goto again }
         :: atomic { t == e -> t = 0 }
         fi;
 #else
-        atomic { limit[me] = m + DEPTH }; /* store seq_cst */
+        SHOW; /* store seq_cst */
 #ifndef NO_EPOCH
         if /* load seq_cst */
         :: atomic { epoch != e -> goto again }
@@ -118,7 +123,7 @@ again:
         fi;
 #endif
 #endif
-        atomic { if :: s + 1 <= limit[me] -> goto claim :: else fi };
+        atomic { limit = m + DEPTH; if :: s + 1 <= limit -> goto claim :: else fi };
         atomic { (GATE + DEPTH > s || tail != s || tail >= MAXT) -> goto out }; /* wait for space */
 claim:
         atomic { /* CAS on tail */
@@ -162,17 +167,8 @@ inline pick(p)
 
 inline limits(m)
 {
-#ifdef TAIL_BEFORE_LIMITS
-    atomic { m = tail };
-    atomic { m = MAX(m, limit[0]) };
-    atomic { m = MAX(m, limit[1]) }
-#else
-    atomic { m = limit[0] }; /* load seq_cst, every publisher's line, used or not */
-    atomic { m = MAX(m, limit[1]) };
-#ifndef LIMITS_ONLY
-    atomic { m = MAX(m, tail) } /* after them: a limit may be lower now than the one that was used */
-#endif
-#endif
+    atomic { m = shown[0] }; /* load seq_cst, every publisher's line, used or not */
+    atomic { m = MAX(m, shown[1]) }
 }
 
 #ifdef NO_CLAMP
@@ -326,7 +322,7 @@ end:
 
 init {
     atomic {
-        limit[0] = 1; limit[1] = 1; pos[0] = 1; need0 = 1;
+        shown[0] = 1; shown[1] = 1; pos[0] = 1; need0 = 1;
 #ifndef ONLY
         state[0] = LIVE; run old();
 #endif

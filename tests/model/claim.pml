@@ -109,7 +109,6 @@ bool dead[NINST], done[NINST], cut[NINST], started[NINST];
 bool settled[NINST];
 byte crashes, dcrashes;
 bool dkill;
-bool sought;
 
 /* ghosts */
 bool moved;         /* something happened since the daemon's pass began: shows a livelock as a dead end */
@@ -496,11 +495,13 @@ active proctype reader()
 }
 
 #ifdef SEEK
-/* Starts at any sequence number up to the tail and reads one message. Its position may lie inside a batch that is not
- * decided: an INNER slot counts only when the batch's first slot is COMMITTED, or in use for a newer message. */
+/* Starts at any sequence number up to the tail and reads two slots. Its place may lie inside a batch that is not
+ * decided: an INNER slot counts only when the batch's first slot is COMMITTED, or in use for a newer message. Once one
+ * slot was final the reader is in order and looks back no more. */
 active proctype seeker()
 {
     byte p, k, w;
+    bool in_order;
 #ifdef AT
     p = AT;
 #else
@@ -509,11 +510,18 @@ active proctype seeker()
 end:
     p <= tail;
 again:
-    atomic { DONE(stamp[IX(p)], p) || (ALLOVER && p == tail) -> w = stamp[IX(p)] };
     atomic {
+        DONE(stamp[IX(p)], p) || (ALLOVER && p == tail) -> w = stamp[IX(p)];
         if
-        :: FINAL(w, p) && STATE(w) == INNER -> k = p - 1; w = 0; assert(k >= 1)
-        :: else -> goto out
+        :: !FINAL(w, p) -> goto out
+        :: FINAL(w, p) && (STATE(w) != INNER || in_order) ->
+            assert(!undecided[IX(p)]);
+            w = 0;
+            if
+            :: in_order -> goto out
+            :: else -> in_order = true; p++; goto again
+            fi
+        :: else -> k = p - 1; w = 0; assert(k >= 1)
         fi
     };
 #ifndef NO_WALKBACK
@@ -522,11 +530,13 @@ walk:
         w = stamp[IX(k)];
         if
         :: w == ST(k, INNER) -> k--; w = 0; goto walk
-        :: DONE(w, k) && w != ST(k, INNER) -> w = 0; goto sure
+        :: w == ST(k, ABORTED) -> w = 0; k = 0; goto again /* p is aborted by now */
+        :: DONE(w, k) && STATE(w) != INNER && w != ST(k, ABORTED) -> w = 0; k = 0; goto sure
+        :: NEWER(w, k) && STATE(w) == INNER -> w = 0; k = 0; goto sure
         :: else -> w = 0
         fi
     };
-    atomic { DONE(stamp[IX(k)], k); goto again }; /* not decided: wait as for a message */
+    atomic { DONE(stamp[IX(k)], k); k = 0; goto again }; /* not decided: wait as for a message */
 #endif
 sure:
 #if defined(NO_WALKBACK) || defined(NO_REREAD)
@@ -534,13 +544,13 @@ sure:
 #else
     atomic { /* again, after the first: it was aborted before the first's slot could be used anew */
         if
-        :: stamp[IX(p)] == ST(p, INNER) -> assert(!undecided[IX(p)])
-        :: else
+        :: stamp[IX(p)] == ST(p, INNER) -> assert(!undecided[IX(p)]); in_order = true; p++; k = 0; goto again
+        :: else -> k = 0; goto again
         fi
     };
 #endif
 out:
-    atomic { p = 0; k = 0; w = 0 }
+    atomic { p = 0; k = 0; w = 0; in_order = false }
 }
 #endif
 

@@ -1,0 +1,392 @@
+#include "tools/place.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "client/client.h"
+#include "shm/process.h"
+#include "shm/segment.h"
+
+#define SHM_FOLDER "/dev/shm"
+#define SYSTEM_SOCKET "/run/leat/bus"
+#define SYSTEM_STORE "/var/lib/leat"
+
+/* --- where ------------------------------------------------------------------------------------ */
+
+static bool
+is_directory(const char *path)
+{
+    struct stat st;
+
+    return !stat(path, &st) && S_ISDIR(st.st_mode);
+}
+
+/* A line "key value" of the lock file, if this is it. */
+static bool
+line_value(const char *line, const char *key, char *ret, size_t room)
+{
+    size_t n = strlen(key);
+
+    if (strncmp(line, key, n) != 0 || line[n] != ' ')
+        return false;
+    (void)snprintf(ret, room, "%s", line + n + 1);
+    ret[strcspn(ret, "\n")] = 0;
+    return true;
+}
+
+static bool
+read_lock(struct place *p)
+{
+    char path[PATH_MAX + 8], line[PATH_MAX + 16];
+    FILE *f;
+
+    (void)snprintf(path, sizeof path, "%s.lock", p->path);
+    f = fopen(path, "re");
+    if (!f)
+        return false;
+    while (fgets(line, sizeof line, f))
+        if (!line_value(line, "store", p->store, sizeof p->store))
+            (void)line_value(line, "prefix", p->prefix, sizeof p->prefix);
+    (void)fclose(f);
+    return true;
+}
+
+/* Without a lock file: where a daemon would put its things if nothing else were said. */
+static void
+default_store(struct place *p)
+{
+    const char *state = getenv("XDG_STATE_HOME"), *home = getenv("HOME");
+    char mine[LEAT__PATH];
+
+    if (!strcmp(p->path, SYSTEM_SOCKET))
+        (void)snprintf(p->store, sizeof p->store, "%s", SYSTEM_STORE);
+    else if (leat__user_path(mine) || strcmp(p->path, mine) != 0)
+        p->store[0] = 0;
+    else if (state && *state == '/')
+        (void)snprintf(p->store, sizeof p->store, "%s/leat", state);
+    else if (home && *home == '/')
+        (void)snprintf(p->store, sizeof p->store, "%s/.local/state/leat", home);
+}
+
+static bool
+has_memory(const struct place *p)
+{
+    char **topics;
+    bool any;
+
+    if (place_topics(p, &topics))
+        return false;
+    any = topics[0] != NULL;
+    place_topics_free(topics);
+    return any;
+}
+
+int
+place_find(const char *bus, struct place *ret)
+{
+    struct place p = {0};
+    char path[LEAT__PATH];
+    bool mine;
+    int r = leat__bus_path(bus, path, &mine);
+
+    if (r)
+        return r;
+    (void)snprintf(p.path, sizeof p.path, "%s", path);
+    if (is_directory(path)) {
+        p.directory = true;
+        (void)snprintf(p.store, sizeof p.store, "%s", path);
+        *ret = p;
+        return 0;
+    }
+    shm_name_prefix(p.path, p.prefix);
+    if (!read_lock(&p)) {
+        default_store(&p);
+        if (access(p.path, F_OK) && !has_memory(&p))
+            return -ENOENT;
+    }
+    *ret = p;
+    return 0;
+}
+
+/* --- which topics ----------------------------------------------------------------------------- */
+
+struct names {
+    char **all;
+    size_t n, room;
+};
+
+static int
+add_name(struct names *l, const char *name, size_t len)
+{
+    char **all;
+
+    if (l->n + 1 >= l->room) {
+        l->room = l->room ? 2 * l->room : 64;
+        all = realloc(l->all, l->room * sizeof *all);
+        if (!all)
+            return -ENOMEM;
+        l->all = all;
+    }
+    l->all[l->n] = strndup(name, len);
+    return l->all[l->n++] ? 0 : -ENOMEM;
+}
+
+/* The topic of a file name "PREFIX.TOPIC.data", or of "TOPIC.data" when there is no prefix. */
+static bool
+data_name(const char *file, const char *prefix, const char **ret, size_t *ret_len)
+{
+    size_t len = strlen(file), skip = strlen(prefix);
+
+    if (len < 6 || strcmp(file + len - 5, ".data") != 0)
+        return false;
+    if (skip && (strncmp(file, prefix, skip) != 0 || file[skip] != '.'))
+        return false;
+    skip += skip != 0;
+    if (len - 5 <= skip)
+        return false;
+    *ret = file + skip;
+    *ret_len = len - 5 - skip;
+    return true;
+}
+
+/* A copy keeps the bus's prefix or has lost it. */
+static bool
+copy_name(const char *file, const char **ret, size_t *ret_len)
+{
+    const char *dot;
+
+    if (!data_name(file, "", ret, ret_len))
+        return false;
+    dot = strchr(*ret, '.');
+    if (!strncmp(*ret, "leat-", 5) && dot && (size_t)(dot - *ret) + 1 < *ret_len) {
+        *ret_len -= (size_t)(dot + 1 - *ret);
+        *ret = dot + 1;
+    }
+    return true;
+}
+
+static bool
+is_log(const char *folder, const char *name)
+{
+    char path[PATH_MAX];
+    struct dirent *e;
+    bool found = false;
+    DIR *d;
+
+    if (name[0] == '.' || snprintf(path, sizeof path, "%s/%s", folder, name) >= PATH_MAX)
+        return false;
+    d = opendir(path);
+    while (d && !found && (e = readdir(d))) {
+        const char *end = strrchr(e->d_name, '.');
+        found = !strcmp(e->d_name, "topic") || (end && !strcmp(end, ".seg"));
+    }
+    if (d)
+        (void)closedir(d);
+    return found;
+}
+
+static int
+list_folder(const struct place *p, const char *folder, bool memory, struct names *l)
+{
+    struct dirent *e;
+    const char *name;
+    size_t len;
+    int r = 0;
+    DIR *d = opendir(folder);
+
+    if (!d)
+        return errno == ENOENT ? 0 : -errno;
+    while (!r && (e = readdir(d))) {
+        name = e->d_name;
+        len = strlen(name);
+        if (memory ? data_name(name, p->prefix, &name, &len)
+                   : (p->directory && copy_name(name, &name, &len)) || is_log(folder, name))
+            r = add_name(l, name, len);
+    }
+    (void)closedir(d);
+    return r;
+}
+
+static int
+by_name(const void *a, const void *b)
+{
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+int
+place_topics(const struct place *p, char ***ret)
+{
+    struct names l = {0};
+    size_t n = 0;
+    int r = add_name(&l, "", 0);
+
+    if (!r && !p->directory)
+        r = list_folder(p, SHM_FOLDER, true, &l);
+    if (!r && p->store[0])
+        r = list_folder(p, p->store, false, &l);
+    if (r) {
+        for (size_t i = 0; i < l.n; i++)
+            free(l.all[i]);
+        free(l.all);
+        return r;
+    }
+    qsort(l.all, l.n, sizeof *l.all, by_name);
+    for (size_t i = 0; i < l.n; i++) {
+        bool again = !*l.all[i] || (n && !strcmp(l.all[i], l.all[n - 1]));
+        if (again)
+            free(l.all[i]);
+        else
+            l.all[n++] = l.all[i];
+    }
+    l.all[n] = NULL;
+    *ret = l.all;
+    return 0;
+}
+
+void
+place_topics_free(char **topics)
+{
+    for (char **t = topics; t && *t; t++)
+        free(*t);
+    free(topics);
+}
+
+int
+place_log(const struct place *p, const char *topic, char ret[PATH_MAX])
+{
+    char path[PATH_MAX];
+
+    if (!p->store[0] || !*topic || strchr(topic, '/') || topic[0] == '.')
+        return -ENOENT;
+    if (snprintf(path, sizeof path, "%s/%s", p->store, topic) >= PATH_MAX)
+        return -ENAMETOOLONG;
+    if (!is_directory(path))
+        return -ENOENT;
+    memcpy(ret, path, sizeof path);
+    return 0;
+}
+
+/* --- a topic's memory ------------------------------------------------------------------------- */
+
+/* Shared memory that somebody cut short under us can only be noticed by touching it. */
+static void
+on_bus_error(int signal)
+{
+    static const char text[] =
+        "leat: a topic's shared memory was cut short while it was looked at\n";
+
+    (void)signal;
+    (void)!write(STDERR_FILENO, text, sizeof text - 1);
+    _exit(1);
+}
+
+/* The data file's name among copies: with the prefix, or without. */
+static int
+find_copy(const struct place *p, const char *topic, char ret[PATH_MAX])
+{
+    DIR *d = opendir(p->store);
+    struct dirent *e;
+    const char *name;
+    size_t len;
+    int r = -ENOENT;
+
+    while (d && r && (e = readdir(d)))
+        if (copy_name(e->d_name, &name, &len) && strlen(topic) == len &&
+            !strncmp(name, topic, len) &&
+            snprintf(ret, PATH_MAX, "%s/%s", p->store, e->d_name) < PATH_MAX)
+            r = 0;
+    if (d)
+        (void)closedir(d);
+    return r;
+}
+
+/* The file of the control object, given that of the data object. */
+static void
+control_name(const char *data, char ret[PATH_MAX])
+{
+    size_t len = strlen(data) - strlen(".data");
+
+    (void)snprintf(ret, PATH_MAX, "%.*s.control", (int)len, data);
+}
+
+static int
+map_file(const char *path, void **ret, uint64_t *ret_size)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC), r;
+
+    if (fd < 0)
+        return -errno;
+    r = shm_segment_size(fd, ret_size);
+    if (!r && *ret_size < SHM_PAGE)
+        r = -EBADMSG;
+    if (!r)
+        r = shm_segment_map(fd, *ret_size, ret);
+    (void)close(fd);
+    return r;
+}
+
+int
+place_ring_open(const struct place *p, const char *topic, struct place_ring *ret)
+{
+    struct sigaction action = {.sa_handler = on_bus_error};
+    struct place_ring ring = {0};
+    char control[PATH_MAX], object[SHM_NAME_ROOM];
+    struct ring_maps maps = {0};
+    int r = 0;
+
+    if (shm_name_check(topic))
+        return -ENOENT;
+    shm_name_object(p->prefix, topic, SHM_KIND_DATA, object);
+    if (p->directory)
+        r = find_copy(p, topic, ring.name);
+    else
+        (void)snprintf(ring.name, sizeof ring.name, "%s%s", SHM_FOLDER, object);
+    if (r)
+        return r;
+    control_name(ring.name, control);
+    (void)sigemptyset(&action.sa_mask);
+    (void)sigaction(SIGBUS, &action, NULL);
+    r = map_file(ring.name, &maps.data, &maps.data_size);
+    if (!r)
+        r = map_file(control, &maps.control, &maps.control_size);
+    if (!r)
+        r = ring_join(&ring.view, &maps, &ring.version);
+    ring.view.data = maps.data;
+    ring.view.control = maps.control;
+    ring.data_size = maps.data_size;
+    ring.control_size = maps.control_size;
+    if (!r &&
+        strncmp(ring_header(&ring.view)->name, topic, sizeof ring_header(&ring.view)->name) != 0)
+        r = -EBADMSG;
+    if (r)
+        place_ring_close(&ring);
+    *ret = ring;
+    return r;
+}
+
+void
+place_ring_close(struct place_ring *r)
+{
+    if (r->view.data)
+        shm_segment_unmap(r->view.data, r->data_size);
+    if (r->view.control)
+        shm_segment_unmap(r->view.control, r->control_size);
+    r->view.data = NULL;
+    r->view.control = NULL;
+}
+
+bool
+place_alive(const struct ring_view *v)
+{
+    uint64_t pid = atom_load_relaxed(&ring_daemon(v)->pid);
+    uint64_t start = atom_load_relaxed(&ring_daemon(v)->start), now;
+
+    return pid && pid <= INT32_MAX && !shm_process_start((pid_t)pid, &now) && now == start;
+}

@@ -225,6 +225,49 @@ false_witness_is_not_heard(void **state)
     assert_int_equal(witness_at(at, 5000, NOT_ALIGNED).end, LOG_END_TORN);
 }
 
+/* Headers that no check of their own would let pass are not looked into, wherever the file ends. */
+static void
+broken_witness_is_not_heard(void **state)
+{
+    const struct log_batch good = {
+        .magic = LOG_BATCH_MAGIC,
+        .version = LOG_VERSION,
+        .topic_id = TOPIC_ID,
+        .first = 50,
+        .bytes = 80,
+        .durable = 49,
+    };
+    const uint32_t lengths[] = {0, 8, 72, 76, 84, LOG_BATCH_MAX + 8, UINT32_MAX - 7, UINT32_MAX};
+    struct writer w = {0};
+    const uint64_t at = 2ull * LOG_BLOCK;
+    unsigned char *place;
+    struct log_batch b;
+
+    (void)state;
+    writer_open(&w, 1, 0, false);
+    place = w.m.bytes + at;
+    for (size_t i = 0; i < sizeof lengths / sizeof lengths[0]; i++) {
+        b = good;
+        b.bytes = lengths[i];
+        memcpy(place, &b, sizeof b);
+        assert_int_equal(diagnose(&w.m).end, LOG_END_TORN);
+    }
+    for (int i = 0; i < 4; i++) {
+        b = good;
+        b.pad = i == 1 ? LOG_BLOCK - 80 : i == 2 ? 8 : i == 3 ? 2 * LOG_BLOCK - 80 : 0;
+        memcpy(place, &b, sizeof b);
+        reseal(place);
+        assert_int_equal(diagnose(&w.m).end, i < 2 ? LOG_END_DAMAGE : LOG_END_TORN);
+    }
+    b = good; /* whole by its header, but the file has been cut off */
+    b.bytes = 8000;
+    memcpy(place, &b, sizeof b);
+    reseal(place);
+    w.m.size = at + 4000;
+    assert_int_equal(diagnose(&w.m).end, LOG_END_TORN);
+    writer_close(&w);
+}
+
 /* Bytes that claim to be one large witness after the other cost bounded work, and the doubt keeps
  * everything. */
 static void
@@ -297,6 +340,22 @@ recycled_file_ends_cleanly(void **state)
                 w.durable = w.chain.next - 1;
             }
         }
+    }
+    writer_close(&w);
+}
+
+/* The header alone says it, when no old batch is left whole. */
+static void
+recycled_file_is_told_by_its_header(void **state)
+{
+    struct writer w = {0};
+
+    (void)state;
+    for (int told = 0; told < 2; told++) {
+        writer_open(&w, 1, 0, told);
+        memset(w.m.bytes + LOG_BLOCK + 100, 0x5a, 5000);
+        assert_int_equal(diagnose(&w.m).end, told ? LOG_END_CLEAN : LOG_END_TORN);
+        assert_int_equal(diagnose(&w.m).bytes, 5100);
     }
     writer_close(&w);
 }
@@ -449,8 +508,10 @@ main(void)
         cmocka_unit_test(leftovers_of_a_cut_do_not_fit),
         cmocka_unit_test(witness_may_stand_anywhere),
         cmocka_unit_test(false_witness_is_not_heard),
+        cmocka_unit_test(broken_witness_is_not_heard),
         cmocka_unit_test(deceit_costs_bounded_work),
         cmocka_unit_test(recycled_file_ends_cleanly),
+        cmocka_unit_test(recycled_file_is_told_by_its_header),
         cmocka_unit_test(recycled_file_is_diagnosed),
         cmocka_unit_test(every_torn_write_is_seen),
         cmocka_unit_test(torn_middle_shows_in_a_fresh_file),

@@ -219,6 +219,26 @@ entries_are_checked(void **state)
     }
 }
 
+/* Without entries there is still a header to believe. */
+static void
+empty_index_is_checked(void **state)
+{
+    struct log_index x = {0};
+    struct log_index_info info = {
+        .topic_id = TOPIC_ID, .first = 7, .next = 7, .end = LOG_BLOCK, .last_hash = 3};
+
+    (void)state;
+    log_index_seal(&x, &info);
+    assert_int_equal(log_index_check(&x.header, sizeof x.header, TOPIC_ID, 7), 0);
+    info.next = 6;
+    log_index_seal(&x, &info);
+    assert_int_equal(log_index_check(&x.header, sizeof x.header, TOPIC_ID, 7), -EBADMSG);
+    info.next = 7;
+    info.end = LOG_BLOCK - 8;
+    log_index_seal(&x, &info);
+    assert_int_equal(log_index_check(&x.header, sizeof x.header, TOPIC_ID, 7), -EBADMSG);
+}
+
 /* A walk may begin at any entry of a real segment, large messages in it or not, and ends where one
  * from its start does. */
 static void
@@ -275,6 +295,7 @@ main(void)
         cmocka_unit_test(look_ups_are_exact),
         cmocka_unit_test(every_flip_in_a_file_is_seen),
         cmocka_unit_test(entries_are_checked),
+        cmocka_unit_test(empty_index_is_checked),
         cmocka_unit_test(walks_begin_at_entries),
     };
 

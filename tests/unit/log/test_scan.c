@@ -227,53 +227,109 @@ each_rule_is_asked(void **state)
     writer_close(&w);
 }
 
+/* Three batches that together use all there is: pieces at the end, pieces at the beginning,
+ * nothing. */
+static uint64_t
+a_base(struct writer *w, int which)
+{
+    writer_begin(w);
+    if (which == 0) {
+        writer_add(w, 5, 3);
+        writer_add(w, 7, 8);
+        assert_int_equal(writer_piece(w, 8, 0, 8, 40), 0);
+        assert_int_equal(writer_piece(w, 8, 8, 8, 40), 0);
+        assert_int_equal(writer_piece(w, 8, 16, 24, 40), 0);
+        assert_int_equal(writer_piece(w, 9, 0, 8, 40), 0);
+    } else if (which == 1) {
+        assert_int_equal(writer_piece(w, 9, 8, 8, 40), 0);
+        assert_int_equal(writer_piece(w, 9, 16, 24, 40), 0);
+        writer_add(w, 10, 9);
+        assert_int_equal(writer_piece(w, 12, 0, 8, 40), 0);
+    } else {
+        log_batch_skip(&w->e, 20);
+    }
+    return writer_end(w);
+}
+
 /* Fields changed at random and hashed anew: the check and the second reader agree on each. */
 static void
 second_reader_agrees(void **state)
 {
     struct log_chain any = {.topic_id = TOPIC_ID};
     struct writer w = {0};
-    uint32_t n, valid = 0, invalid = 0;
-    unsigned char *b, copy[600];
+    uint32_t valid = 0, invalid = 0;
+    unsigned char copy[600];
     struct log_batch h;
 
     (void)state;
     rng_begin("second_reader_agrees");
     writer_open(&w, 5, 0, false);
-    writer_begin(&w);
-    writer_add(&w, 5, 3);
-    writer_add(&w, 7, 8);
-    assert_int_equal(writer_piece(&w, 8, 0, 8, 40), 0);
-    assert_int_equal(writer_piece(&w, 8, 8, 8, 40), 0);
-    assert_int_equal(writer_piece(&w, 8, 16, 24, 40), 0);
-    assert_int_equal(writer_piece(&w, 9, 0, 8, 40), 0);
-    (void)writer_end(&w);
-    n = w.e.used;
-    b = w.m.bytes + LOG_BLOCK;
-    assert_true(n <= sizeof copy);
     for (int round = 0; round < 300000; round++) {
-        int changes = 1 + (int)rng_below(3);
+        static uint64_t at[3];
+        static uint32_t len[3];
+        int which = round < 3 ? round : (int)rng_below(3), changes = 1 + (int)rng_below(3);
 
-        memcpy(copy, b, n);
-        while (changes--) {
-            uint32_t at = rng_below(n / 4) * 4, value;
-
-            memcpy(&value, copy + at, 4);
-            value += rng_below(19) - 9;
-            memcpy(copy + at, &value, 4);
+        if (round < 3) {
+            at[which] = a_base(&w, which);
+            len[which] = w.e.used;
+            assert_true(len[which] <= sizeof copy);
         }
-        if (get(copy + 32, 4) >= 80 && get(copy + 32, 4) <= n)
+        memcpy(copy, w.m.bytes + at[which], len[which]);
+        while (changes--) {
+            uint32_t field = rng_below(len[which] / 2) * 2;
+            uint16_t value;
+
+            memcpy(&value, copy + field, 2);
+            value = (uint16_t)(value + rng_below(19) - 9);
+            memcpy(copy + field, &value, 2);
+        }
+        if (get(copy + 32, 4) >= 80 && get(copy + 32, 4) <= len[which])
             reseal(copy);
-        if (second_batch(copy, n)) {
+        if (second_batch(copy, len[which])) {
             valid++;
-            assert_int_equal(log_batch_check(copy, n, &any, &h), 0);
+            assert_int_equal(log_batch_check(copy, len[which], &any, &h), 0);
         } else {
             invalid++;
-            assert_int_not_equal(log_batch_check(copy, n, &any, &h), 0);
+            assert_int_not_equal(log_batch_check(copy, len[which], &any, &h), 0);
         }
     }
     assert_true(valid > 1000 && invalid > 1000);
     writer_close(&w);
+}
+
+/* The ends of the number range, where arithmetic wraps. */
+static void
+numbers_have_an_end(void **state)
+{
+    const struct {
+        uint64_t first;
+        uint32_t count;
+        int expected;
+    } cases[] = {
+        {1, 0, 0},
+        {0, 0, -EBADMSG},
+        {0, 5, -EBADMSG},
+        {UINT64_MAX - 5, 5, 0},
+        {UINT64_MAX - 5, 6, -EBADMSG},
+        {UINT64_MAX, 0, 0},
+        {UINT64_MAX, UINT32_MAX, -EBADMSG},
+    };
+    struct log_chain any = {.topic_id = TOPIC_ID};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct log_batch b = {
+            .magic = LOG_BATCH_MAGIC,
+            .version = LOG_VERSION,
+            .topic_id = TOPIC_ID,
+            .first = cases[i].first,
+            .count = cases[i].count,
+            .bytes = sizeof b,
+        };
+
+        reseal((unsigned char *)&b);
+        assert_int_equal(log_batch_check(&b, sizeof b, &any, &b), cases[i].expected);
+    }
 }
 
 static void
@@ -539,8 +595,8 @@ pieces_of_two_messages_do_not_mix(void **state)
 {
     struct writer w = {0};
     struct log_walk walk;
-    unsigned char *b;
-    uint32_t n, total;
+    unsigned char *b, saved[120];
+    uint32_t n, value;
     uint64_t at;
 
     (void)state;
@@ -556,19 +612,29 @@ pieces_of_two_messages_do_not_mix(void **state)
     assert_true(walk.chain.partial == 200 && walk.chain.total == 300);
 
     b = w.m.bytes + at;
-    for (int i = 0; i < 3; i++) {
-        uint32_t field = i == 0 ? 72 : i == 1 ? 80 + 32 : 80 + 28, was;
+    for (int i = 0; i < 4; i++) {
+        uint32_t fields[2] = {i == 0 || i == 3 ? 72 : 80 + 28, i == 2 ? 80 + 28 : 80 + 32};
 
-        memcpy(&was, b + field, 4);
-        total = was + 8;
-        memcpy(b + field, &total, 4);
+        memcpy(saved, b, sizeof saved);
+        for (int k = i == 3 ? 0 : i % 2; k < 2; k++) {
+            memcpy(&value, b + fields[k], 4);
+            value += 8;
+            memcpy(b + fields[k], &value, 4);
+        }
         reseal(b);
         assert_int_equal(walk_all(&walk, &w.m, &n), -EBADMSG);
         assert_int_equal(n, 1);
-        memcpy(b + field, &was, 4);
+        memcpy(b, saved, sizeof saved);
     }
-    reseal(b);
     assert_int_equal(walk_all(&walk, &w.m, &n), 0);
+
+    (void)writer_batch(&w, 0, 0); /* a note in the middle of a message, which then goes on */
+    writer_begin(&w);
+    assert_int_equal(writer_piece(&w, 1, 200, 100, 300), 0);
+    (void)writer_end(&w);
+    assert_int_equal(walk_all(&walk, &w.m, &n), 0);
+    assert_int_equal(n, 4);
+    assert_true(walk.chain.partial == 0 && walk.chain.next == 2);
     writer_close(&w);
 }
 
@@ -714,6 +780,7 @@ main(void)
         cmocka_unit_test(verdicts_on_a_batch),
         cmocka_unit_test(each_rule_is_asked),
         cmocka_unit_test(second_reader_agrees),
+        cmocka_unit_test(numbers_have_an_end),
         cmocka_unit_test(empty_batch_is_valid),
         cmocka_unit_test(every_flip_in_a_segment_header_is_seen),
         cmocka_unit_test(segment_fields_are_checked),

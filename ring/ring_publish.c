@@ -173,6 +173,17 @@ stamp(struct ring_publisher *p, uint64_t seq, const struct ring_out *out, uint64
     TESTPOINT("ring.stamped");
 }
 
+/* The lines of a slot that will be written soon; a payload inline has at most its first two worth asking for. */
+static inline void
+prefetch(const struct ring_view *v, uint64_t seq)
+{
+    const char *at = (const char *)ring_slot(v, seq);
+
+    shm_prefetch_write(at);
+    if (v->geo.slot_size > SHM_LINE)
+        shm_prefetch_write(at + SHM_LINE);
+}
+
 /* Whether all n can be published at all, before anything is claimed. */
 static bool
 are_sound(const struct ring_publisher *p, const struct ring_out *out, uint32_t n)
@@ -211,7 +222,7 @@ ring_publish(struct ring_publisher *p, const struct ring_out *out, uint32_t n, u
     atom_store_relaxed(&p->line->published, p->published);
     atom_store_relaxed(&p->line->bytes, p->bytes);
     for (uint32_t i = 0; i < n; i++)
-        shm_prefetch_write(ring_slot(&p->view, seq + n + RING_AHEAD + i));
+        prefetch(&p->view, seq + n + RING_AHEAD + i);
     *ret_first = seq;
     return 0;
 }

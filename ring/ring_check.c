@@ -18,8 +18,8 @@ check_lines(const struct ring_view *v, struct ring_report *r, uint64_t *ret_most
 
     for (uint32_t i = 0; i < v->geo.max_publishers; i++) {
         uint64_t state = atom_load_acquire(&ring_entry(v, i)->state); /* acquire: ENTRY */
-        uint64_t intent =
-            atom_load_acquire(&ring_line(v, i)->intent); /* acquire: INTENT, INTENT_CLEAR */
+        uint64_t intent = atom_load_acquire(
+            &ring_line(v, i)->intent); /* acquire: INTENT; acquire: INTENT_CLEAR */
         uint32_t n = ring_intent_count(intent);
         if (state > RING_ENTRY_DEAD)
             return found(r, "a publisher entry's state is unknown", i);

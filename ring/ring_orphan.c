@@ -98,10 +98,9 @@ ring_settle(struct ring_view *v, uint64_t *scratch, uint64_t *ret_aborted)
         scratch[i] = atom_load_acquire(&ring_entry(v, i)->state); /* acquire: ENTRY */
     s.tail = atom_load_acquire(ring_tail(v));                     /* acquire: CLAIM */
     for (uint32_t i = 0; i < n; i++)
+        /* acquire: INTENT; acquire: INTENT_CLEAR */
         scratch[i] =
-            scratch[i] == RING_ENTRY_DEAD
-                ? 0
-                : atom_load_acquire(&ring_line(v, i)->intent); /* acquire: INTENT, INTENT_CLEAR */
+            scratch[i] == RING_ENTRY_DEAD ? 0 : atom_load_acquire(&ring_line(v, i)->intent);
     if (s.tail < v->geo.origin || s.tail >> 60)
         return -EBADMSG;
     q = s.tail > v->geo.origin + v->geo.depth ? s.tail - v->geo.depth : v->geo.origin;

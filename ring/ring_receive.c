@@ -79,27 +79,24 @@ overrun(struct ring_reader *r, uint64_t stamp, struct ring_msg *ret)
 }
 
 /* Whether the INNER message at `seq` belongs to a batch that is in the order. A reader that came from below knows: it has seen
- * the first slot. One that was set down here looks back for it: 1 it is, 0 not yet, -EAGAIN look at `seq` again. */
+ * the first slot. One that was set down here looks back for it: 1 it is, 0 not yet, -EAGAIN look at `seq` again, -EBADMSG. */
 static int
 batch_is_in(const struct ring_view *v, uint64_t seq)
 {
-    for (uint64_t q = seq - 1; seq - q < v->geo.depth; q--) {
+    int64_t diff = RING_INNER;
+
+    for (uint64_t q = seq - 1; diff == RING_INNER && seq - q < v->geo.depth; q--) {
         uint64_t stamp = atom_load_acquire(&ring_slot(v, q)->stamp); /* acquire: COMMIT */
-        int64_t diff = ring_stamp_diff(stamp, q);
-        if (diff == RING_INNER)
-            continue;
-        if (diff < 0 || diff == RING_BUSY)
-            return 0;
-        if (diff == RING_ABORTED || diff == RING_EMPTY)
-            return -EAGAIN;
-        break;
+        diff = ring_stamp_diff(stamp, q);
     }
+    if (diff < 0 || diff == RING_BUSY)
+        return 0;
     /* COMMITTED, or lapped: the first slot was final, and the batch in the order, unless the daemon has aborted
      * it and ours by now. */
-    return atom_load_acquire(&ring_slot(v, seq)->stamp) ==
-                   ring_stamp(seq, RING_INNER) /* acquire: COMMIT */
-               ? 1
-               : -EAGAIN;
+    /* acquire: COMMIT */
+    if (atom_load_acquire(&ring_slot(v, seq)->stamp) != ring_stamp(seq, RING_INNER))
+        return -EAGAIN;
+    return diff == RING_COMMITTED || diff > 7 ? 1 : -EBADMSG;
 }
 
 void
@@ -135,6 +132,8 @@ ring_receive(struct ring_reader *r, struct ring_msg *ret)
                 return gap(r, seq + 1, ret);
             if (x && x != -EAGAIN)
                 return x;
+            /* A walk back costs, so that a place that never stands still holds nobody for long. */
+            steps += x ? v->geo.depth / 8 : 0;
             continue;
         }
         diff = ring_stamp_diff(stamp, seq);

@@ -1,0 +1,329 @@
+#include "daemon/adopt.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "daemon/process.h"
+#include "daemon/reap.h"
+#include "daemon/report.h"
+#include "daemon/state.h"
+#include "daemon/watch.h"
+#include "shm/name.h"
+#include "shm/testpoint.h"
+
+/* The first error that makes the whole start pointless; what concerns one topic only sets that topic aside. */
+struct adoption {
+    struct bus *bus;
+    int error;
+};
+
+static void
+set_aside(struct topic *t, enum topic_standing standing, const char *why)
+{
+    if (standing == TOPIC_DAMAGED) {
+        topic_quarantine(t, "%s", why);
+        return;
+    }
+    t->standing = standing;
+    (void)snprintf(t->why, sizeof t->why, "%s", why);
+    report_error("%s; left as it is", why);
+}
+
+/* --- seats ------------------------------------------------------------------------------------ */
+
+/* Gives a seat back to its owner, or says that the owner is dead (1). */
+static int
+seat(struct topic *t, struct topic_seat *s, uint32_t pid, uint64_t start)
+{
+    int r = process_of_record(t->bus, pid, start, &s->process);
+
+    return r == -ESRCH ? 1 : r;
+}
+
+static int
+adopt_publishers(struct topic *t)
+{
+    struct ring_view *v = &t->memory.view;
+
+    for (uint32_t i = 0; i < v->geo.max_publishers; i++) {
+        const struct ring_entry *e = ring_entry(v, i);
+        struct topic_seat *s = &t->publishers[i];
+        uint64_t state = atom_load_acquire(&e->state); /* acquire: ENTRY */
+        int r = 0;
+
+        s->lane = atom_load_acquire(&e->lane) != 0; /* acquire: LANE */
+        t->lanes += s->lane;
+        if (s->lane && memory_reserve_lane(&t->memory, i))
+            return -ENOSPC;
+        s->generation = e->generation;
+        if (state == RING_ENTRY_FREE)
+            continue;
+        if (state != RING_ENTRY_DEAD)
+            r = seat(t, s, e->pid, e->start);
+        if (r < 0)
+            return r;
+        if (r || state == RING_ENTRY_DEAD)
+            reap_publisher(t, i);
+    }
+    return 0;
+}
+
+static int
+adopt_name(struct topic *t, struct topic_seat *s, const struct ring_cursor *line)
+{
+    char name[LIMIT_SUB_NAME + 1];
+
+    memcpy(name, line->name, sizeof name);
+    name[LIMIT_SUB_NAME] = '\0';
+    if (!t->store || !name[0] || shm_sub_name_check(name))
+        return 0;
+    s->name = strdup(name);
+    return s->name ? 0 : -ENOMEM;
+}
+
+static int
+adopt_cursors(struct topic *t)
+{
+    struct ring_view *v = &t->memory.view;
+
+    for (uint32_t i = 0; i < v->geo.max_cursors; i++) {
+        const struct ring_cursor *line = ring_cursor(v, i);
+        uint64_t word = atom_load_acquire(ring_cursor_word(v, i)); /* acquire: CURSOR_STATE */
+        struct topic_seat *s = &t->cursors[i];
+        int r;
+
+        if (ring_cursor_state_of(word) == RING_CURSOR_FREE || s->kind == RING_KIND_LOG)
+            continue;
+        s->generation = ring_cursor_generation_of(word);
+        s->kind = (uint8_t)ring_cursor_kind_of(word);
+        r = adopt_name(t, s, line);
+        if (!r)
+            r = seat(t, s, line->pid, line->start);
+        if (r < 0)
+            return r;
+        if (r)
+            reap_cursor(t, i);
+    }
+    return 0;
+}
+
+static int
+adopt_seats(struct topic *t)
+{
+    int r = adopt_publishers(t);
+
+    if (!r)
+        r = adopt_cursors(t);
+    if (r)
+        return r;
+    TESTPOINT("adopt.seats");
+    reap_settle(t);
+    watch_begin(t);
+    return 0;
+}
+
+/* --- shared memory ---------------------------------------------------------------------------- */
+
+/* A former daemon was stopped in the middle of removing this topic: its state says so. */
+static void
+finish_removal(struct topic *t)
+{
+    struct bus *bus = t->bus;
+    char name[LIMIT_TOPIC_NAME + 1], why[STORE_WHY];
+    struct store *store;
+    int r = -ENOENT;
+
+    memcpy(name, t->name, sizeof name);
+    if (t->memory.view.geo.durability == RING_DISK)
+        r = store_recover(&bus->store_env, name, why, &store);
+    if (!r)
+        r = store_destroy(store);
+    if (r && r != -ENOENT)
+        report_error("topic %s was removed, but its log cannot be: %s", name, report_error_text(r));
+    memory_remove(bus->prefix, name);
+    topic_close(t);
+}
+
+static int
+adopt_mapped(struct topic *t)
+{
+    struct ring_view *v = &t->memory.view;
+    enum ring_topic_state state = state_get(v);
+    struct ring_report report;
+    int r;
+
+    if (state == RING_TOPIC_REMOVED) {
+        finish_removal(t);
+        return 0;
+    }
+    r = topic_prepare(t);
+    if (r)
+        return r;
+    TESTPOINT("adopt.mapped");
+    if (state == RING_TOPIC_DAMAGED) {
+        char reason[sizeof ring_daemon(v)->reason + 1] = "";
+        memcpy(reason, ring_daemon(v)->reason, sizeof ring_daemon(v)->reason);
+        topic_quarantine(t, "%s", reason);
+    } else if (ring_check(v, &report)) {
+        topic_quarantine(t, "%s (%" PRIu64 ")", report.what, report.where);
+    }
+    if (t->standing != TOPIC_SERVING || v->geo.durability == RING_DISK)
+        return 0;
+    return adopt_seats(t);
+}
+
+static void
+adopt_memory(void *user, const char *name)
+{
+    struct adoption *a = user;
+    struct topic *t;
+    char why[WHY_ROOM] = "";
+    int r;
+
+    if (a->error || topic_by_name(a->bus, name))
+        return;
+    if (topic_add(a->bus, name, &t)) {
+        a->error = -ENOMEM;
+        return;
+    }
+    r = memory_adopt(a->bus->prefix, name, a->bus->boot_id, &t->memory, why);
+    if (!r)
+        a->error = adopt_mapped(t);
+    else if (r == -ENOENT)
+        topic_close(t);
+    else
+        set_aside(t, r == -EPROTONOSUPPORT ? TOPIC_REFUSED : TOPIC_DAMAGED, why);
+}
+
+/* --- logs ------------------------------------------------------------------------------------- */
+
+/* A log without a ring: after a reboot, or a death between making the one and the other. */
+static int
+new_ring(struct topic *t, struct store *store, char why[WHY_ROOM])
+{
+    const struct log_topic *what = store_topic(store);
+    struct ring_identity who = {
+        .name = t->name, .topic_id = what->topic_id, .created_ns = what->created_ns};
+    struct ring_geometry geo;
+    int r = topic_geometry(t->bus, what, store_next(store), &geo);
+
+    if (r)
+        return why_set(why, r, "topic %s: its log was made for a topic that cannot be", t->name);
+    memcpy(who.boot_id, t->bus->boot_id, sizeof who.boot_id);
+    r = memory_create(t->bus->prefix, &geo, &who, &t->memory, why);
+    if (r)
+        return r;
+    TESTPOINT("adopt.new_ring");
+    r = topic_prepare(t);
+    return r ? why_set(why, r, "topic %s: out of memory", t->name) : 0;
+}
+
+/* Joins a recovered log and its ring; takes the store over. */
+static int
+join_log(struct topic *t, struct store *store, char why[WHY_ROOM])
+{
+    int r = 0;
+
+    if (!t->mapped)
+        r = new_ring(t, store, why);
+    else if (store_topic(store)->topic_id != t->id)
+        r = why_set(why, -EBADMSG,
+                    "topic %s: its log belongs to another topic of that name (id %016" PRIx64
+                    ", its ring has %016" PRIx64 ")",
+                    t->name, store_topic(store)->topic_id, t->id);
+    if (r) {
+        (void)store_close(store);
+        return r;
+    }
+    return topic_follow(t, store, why);
+}
+
+static int
+adopt_log(struct bus *bus, const char *name)
+{
+    struct topic *t = topic_by_name(bus, name);
+    char reason[STORE_WHY] = "", why[WHY_ROOM];
+    struct store *store = NULL;
+    int r;
+
+    if (t && t->standing != TOPIC_SERVING)
+        return 0;
+    if (t && t->memory.view.geo.durability != RING_DISK) {
+        report_warning("%s/%s is the log of no topic: the topic of that name is in memory",
+                       bus->config.store, name);
+        return 0;
+    }
+    r = store_recover(&bus->store_env, name, reason, &store);
+    if (r == -ENOENT)
+        return 0;
+    if (!t && topic_add(bus, name, &t)) {
+        (void)store_close(store);
+        return -ENOMEM;
+    }
+    if (r) {
+        (void)why_set(why, r, "topic %s: %s", name, reason[0] ? reason : report_error_text(r));
+        set_aside(t, r == -EPROTONOSUPPORT ? TOPIC_REFUSED : TOPIC_DAMAGED, why);
+        return 0;
+    }
+    TESTPOINT("adopt.recovered");
+    r = join_log(t, store, why);
+    if (r) {
+        topic_quarantine(t, "%s", why);
+        return 0;
+    }
+    return adopt_seats(t);
+}
+
+static int
+is_topic_directory(const struct dirent *entry)
+{
+    return !shm_name_check(entry->d_name);
+}
+
+static int
+adopt_logs(struct bus *bus)
+{
+    struct dirent **list;
+    int n = scandirat(bus->store_dirfd, ".", &list, is_topic_directory, alphasort), r = 0;
+
+    if (n < 0)
+        return -errno;
+    for (int i = 0; i < n; i++) {
+        if (!r)
+            r = adopt_log(bus, list[i]->d_name);
+        free(list[i]);
+    }
+    free(list);
+    return r;
+}
+
+int
+adopt_all(struct bus *bus, char why[WHY_ROOM])
+{
+    struct adoption a = {.bus = bus};
+    uint32_t count = 0;
+    int r = memory_list(bus->prefix, adopt_memory, &a);
+
+    if (!r)
+        r = a.error;
+    if (!r)
+        r = adopt_logs(bus);
+    if (r)
+        return why_set(why, r, "cannot take over what is in /dev/shm and %.200s: %s",
+                       bus->config.store, strerror(-r));
+    for (struct topic *t = bus->topics; t; t = t->next) {
+        if (t->standing == TOPIC_SERVING && t->mapped && !t->store &&
+            t->memory.view.geo.durability == RING_DISK)
+            topic_quarantine(t, "its log is gone from %.200s", bus->config.store);
+        count++;
+    }
+    if (count)
+        report_note("took over %u topics", count);
+    TESTPOINT("adopt.done");
+    return 0;
+}

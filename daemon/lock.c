@@ -1,0 +1,87 @@
+#include "daemon/lock.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <time.h>
+#include <unistd.h>
+
+/* An inspector that asks whether a daemon is there holds the lock for a moment, and a daemon that was just killed for a little
+ * longer: so long it is tried again. */
+#define TRIES 40
+#define TRY_AGAIN_NS 5000000L
+
+static int
+read_pid(int fd)
+{
+    char text[256];
+    ssize_t n = pread(fd, text, sizeof text - 1, 0);
+    long pid;
+
+    if (n <= 0)
+        return 0;
+    text[n] = '\0';
+    if (strncmp(text, "pid ", 4) != 0)
+        return 0;
+    pid = strtol(text + 4, NULL, 10);
+    return pid > 0 && pid <= INT32_MAX ? (int)pid : 0;
+}
+
+int
+lock_take(const char *path, const char *what, int *ret_fd, char why[WHY_ROOM])
+{
+    const struct timespec pause = {.tv_nsec = TRY_AGAIN_NS};
+    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0644), r = 0;
+
+    if (fd < 0)
+        return why_set(why, -errno, "cannot open %.200s: %s", path, strerror(errno));
+    for (int i = 0; i < TRIES; i++) {
+        if (i)
+            (void)nanosleep(&pause, NULL);
+        r = flock(fd, LOCK_EX | LOCK_NB) ? -errno : 0;
+        if (r != -EWOULDBLOCK)
+            break;
+    }
+    if (r == -EWOULDBLOCK)
+        r = why_set(why, -EBUSY, "another leatd (pid %d) serves %.200s", read_pid(fd), what);
+    else if (r)
+        (void)why_set(why, r, "cannot lock %.200s: %s", path, strerror(-r));
+    if (r) {
+        close(fd);
+        return r;
+    }
+    *ret_fd = fd;
+    return 0;
+}
+
+int
+lock_write(int fd, const char *text)
+{
+    size_t len = strlen(text);
+
+    if (ftruncate(fd, 0))
+        return -errno;
+    return pwrite(fd, text, len, 0) == (ssize_t)len ? 0 : -EIO;
+}
+
+int
+lock_holder(const char *path, int *ret_pid)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW), r;
+
+    if (fd < 0)
+        return -errno;
+    if (!flock(fd, LOCK_SH | LOCK_NB)) {
+        r = -ESRCH;
+    } else if (errno == EWOULDBLOCK) {
+        *ret_pid = read_pid(fd);
+        r = *ret_pid ? 0 : -EBADMSG;
+    } else {
+        r = -errno;
+    }
+    close(fd);
+    return r;
+}

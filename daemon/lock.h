@@ -1,0 +1,18 @@
+/* lock.h - one daemon per bus, one per store: a locked file that says who. The lock lasts as long as the descriptor, so it
+ * cannot outlive its process; what the file says does, for the inspector. */
+#ifndef DAEMON_LOCK_H
+#define DAEMON_LOCK_H
+
+#include "daemon/why.h"
+
+/* lock_take opens (makes) and locks the file `path`. -EBUSY: somebody has it, and `why` says who, as `what` ("socket /run/...") is
+ * held. */
+int lock_take(const char *path, const char *what, int *ret_fd, char why[WHY_ROOM]);
+
+/* lock_write replaces the content of a taken lock file. */
+int lock_write(int fd, const char *text);
+
+/* lock_holder reads a lock file: the pid of the daemon that has it locked now. -ESRCH: nobody has; -ENOENT. */
+int lock_holder(const char *path, int *ret_pid);
+
+#endif

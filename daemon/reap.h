@@ -1,0 +1,16 @@
+/* reap.h - after a death: publishers are settled, cursors freed, sleepers woken (I4). */
+#ifndef DAEMON_REAP_H
+#define DAEMON_REAP_H
+
+#include "daemon/topic.h"
+
+/* reap_process takes everything back that a dead process had, in every topic. */
+void reap_process(struct process *p);
+
+/* reap_publisher and reap_cursor take one seat back, for a death or a close. A publisher's seat is free once the orphan rule
+ * has passed; reap_settle runs it and comes back by timer while somebody who lives is still at work. */
+void reap_publisher(struct topic *t, uint32_t i);
+void reap_cursor(struct topic *t, uint32_t i);
+void reap_settle(struct topic *t);
+
+#endif

@@ -1,0 +1,301 @@
+#include "daemon/session.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "daemon/report.h"
+#include "daemon/request.h"
+#include "shm/testpoint.h"
+
+/* --- ends ------------------------------------------------------------------------------------- */
+
+static void
+close_all(int fds[WIRE_FDS_MAX])
+{
+    for (unsigned i = 0; i < WIRE_FDS_MAX; i++)
+        if (fds[i] >= 0)
+            close(fds[i]);
+}
+
+static void
+free_session(struct session *s)
+{
+    for (uint32_t i = 0; i < s->queue_count; i++)
+        close_all(s->queue[(s->queue_first + i) % SESSION_QUEUE].fds);
+    free(s->queue);
+    access_free(&s->who);
+    (void)process_drop(s->process);
+    free(s);
+}
+
+void
+session_end(struct session *s)
+{
+    if (s->ended)
+        return;
+    s->ended = true;
+    if (s->prev)
+        s->prev->next = s->next;
+    else
+        s->bus->sessions = s->next;
+    if (s->next)
+        s->next->prev = s->prev;
+    s->bus->session_count--;
+    loop_remove(s->bus->loop, &s->source);
+    close(s->source.fd);
+    /* Whoever works on it now frees it when done. */
+    if (!s->busy)
+        free_session(s);
+}
+
+void
+session_end_all_of(const struct process *p)
+{
+    struct session *next;
+
+    for (struct session *s = p->bus->sessions; s; s = next) {
+        next = s->next;
+        if (s->process == p)
+            session_end(s);
+    }
+}
+
+void
+session_end_all(struct bus *bus)
+{
+    while (bus->sessions)
+        session_end(bus->sessions);
+}
+
+/* --- answers ---------------------------------------------------------------------------------- */
+
+/* Sends what waits, as far as it fits: 0 all of it, -EAGAIN, or the socket's error. */
+static int
+send_waiting(struct session *s)
+{
+    while (s->queue_count) {
+        struct session_answer *a = &s->queue[s->queue_first];
+        int r = wire_send(s->source.fd, &a->packet, a->fds, a->packet.fds, MSG_DONTWAIT);
+        if (r)
+            return r;
+        close_all(a->fds);
+        s->queue_first = (s->queue_first + 1) % SESSION_QUEUE;
+        s->queue_count--;
+    }
+    return 0;
+}
+
+/* Lets an answer wait, with descriptors of its own. */
+static int
+keep(struct session *s, const struct wire_answer *answer, const int *fds)
+{
+    struct session_answer *a;
+
+    if (!s->queue)
+        s->queue = calloc(SESSION_QUEUE, sizeof *s->queue);
+    if (!s->queue)
+        return -ENOMEM;
+    if (s->queue_count == SESSION_QUEUE)
+        return -EOVERFLOW;
+    a = &s->queue[(s->queue_first + s->queue_count) % SESSION_QUEUE];
+    *a = (struct session_answer){.packet = *answer, .fds = {-1, -1}};
+    for (uint32_t i = 0; i < answer->fds; i++) {
+        a->fds[i] = fcntl(fds[i], F_DUPFD_CLOEXEC, 0);
+        if (a->fds[i] < 0) {
+            int r = -errno;
+            close_all(a->fds);
+            return r;
+        }
+    }
+    s->queue_count++;
+    return 0;
+}
+
+void
+session_answer(struct session *s, const struct wire_answer *answer, const int *fds)
+{
+    int r = -EAGAIN;
+
+    if (s->ended)
+        return;
+    if (!s->queue_count)
+        r = wire_send(s->source.fd, answer, fds, answer->fds, MSG_DONTWAIT);
+    if (r == -EAGAIN) {
+        r = keep(s, answer, fds);
+        if (!r)
+            r = loop_change(s->bus->loop, &s->source, EPOLLIN | EPOLLOUT);
+    }
+    if (!r)
+        return;
+    if (r == -EOVERFLOW)
+        report_warning(
+            "process %u (user %u) does not read its answers: %d wait; its session is cut",
+            s->who.pid, s->who.uid, SESSION_QUEUE);
+    session_end(s);
+}
+
+/* --- packets ---------------------------------------------------------------------------------- */
+
+/* Refuses a packet that is none; one-way ones get no answer. */
+static void
+refuse(struct session *s, const union wire_any *packet, int len, int error)
+{
+    struct wire_answer answer;
+
+    if (len < (int)sizeof packet->h) {
+        session_end(s);
+        return;
+    }
+    wire_begin(&answer, sizeof answer, (enum wire_type)packet->h.type, packet->h.id);
+    answer.h.status = error;
+    if (error == -EPROTONOSUPPORT)
+        (void)why_set(answer.text, error,
+                      "the message has protocol version %u, this daemon speaks %d",
+                      packet->h.version, WIRE_VERSION);
+    else
+        (void)why_set(answer.text, error, "a message of type %u and %d bytes is malformed",
+                      packet->h.type, len);
+    if (packet->h.type != WIRE_RING)
+        session_answer(s, &answer, NULL);
+}
+
+/* One packet: false when there is none or the session has ended. */
+static bool
+handle_one(struct session *s)
+{
+    union wire_any packet;
+    int fds[WIRE_FDS_MAX];
+    int n = wire_receive(s->source.fd, &packet, fds, MSG_DONTWAIT), r;
+
+    if (n == -EAGAIN)
+        return false;
+    if (n <= 0) {
+        session_end(s);
+        return false;
+    }
+    /* No request carries descriptors. */
+    close_all(fds);
+    r = wire_check_request(&packet, (size_t)n);
+    if (r)
+        refuse(s, &packet, n, r);
+    else
+        request_handle(s, &packet);
+    return !s->ended;
+}
+
+static void
+on_ready(struct loop_source *source, uint32_t events)
+{
+    struct session *s = source->user;
+    int r = 0;
+
+    s->busy = true;
+    if (events & EPOLLOUT) {
+        r = send_waiting(s);
+        if (!r)
+            r = loop_change(s->bus->loop, source, EPOLLIN);
+    }
+    if (r && r != -EAGAIN)
+        session_end(s);
+    for (int i = 0; i < SESSION_PACKETS && !s->ended; i++)
+        if (!handle_one(s))
+            break;
+    s->busy = false;
+    if (s->ended)
+        free_session(s);
+}
+
+/* --- beginnings ------------------------------------------------------------------------------- */
+
+static bool
+has_too_many(const struct bus *bus, const struct access_who *who)
+{
+    uint32_t n = 0;
+
+    if (!bus->config.user_sessions || access_is_master(who))
+        return false;
+    for (const struct session *s = bus->sessions; s; s = s->next)
+        n += s->who.uid == who->uid;
+    if (n < bus->config.user_sessions)
+        return false;
+    report_warning("user %u (process %u) has %u sessions; [bus] user_sessions allows no more",
+                   who->uid, who->pid, n);
+    return true;
+}
+
+/* Takes the socket over only with 0. */
+static int
+begin(struct bus *bus, int socket)
+{
+    struct session *s = calloc(1, sizeof *s);
+    int pidfd, r = s ? access_read(socket, &s->who, &pidfd) : -ENOMEM;
+
+    if (!r && has_too_many(bus, &s->who)) {
+        if (pidfd >= 0)
+            close(pidfd);
+        r = -EDQUOT;
+    }
+    if (!r)
+        r = process_of_socket(bus, s->who.pid, pidfd, &s->process);
+    if (!r) {
+        s->bus = bus;
+        s->source = (struct loop_source){.fd = socket, .ready = on_ready, .user = s};
+        r = loop_add(bus->loop, &s->source, EPOLLIN);
+    }
+    if (r) {
+        if (s)
+            free_session(s);
+        return r;
+    }
+    s->next = bus->sessions;
+    if (s->next)
+        s->next->prev = s;
+    bus->sessions = s;
+    bus->session_count++;
+    TESTPOINT("session.begun");
+    return 0;
+}
+
+/* Without descriptors left the queue of the listener would keep the loop awake: one is given up to accept and close. */
+static void
+turn_away(struct bus *bus, int listener)
+{
+    int s;
+
+    report_error("no descriptors left (RLIMIT_NOFILE); %u sessions are open, a new one was refused",
+                 bus->session_count);
+    close(bus->spare_fd);
+    s = accept4(listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+    if (s >= 0)
+        close(s);
+    bus->spare_fd = fcntl(listener, F_DUPFD_CLOEXEC, 0);
+}
+
+void
+session_accept(struct loop_source *listener, uint32_t events)
+{
+    struct bus *bus = listener->user;
+
+    (void)events;
+    for (int i = 0; i < SESSION_ACCEPTS; i++) {
+        int r, s = accept4(listener->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+        if (s < 0) {
+            if (errno == EMFILE || errno == ENFILE)
+                turn_away(bus, listener->fd);
+            else if (errno == EAGAIN)
+                return;
+            continue;
+        }
+        r = begin(bus, s);
+        if (!r)
+            continue;
+        close(s);
+        if (r != -ESRCH && r != -EDQUOT)
+            report_error("a client could not be taken in: %s", report_error_text(r));
+    }
+}

@@ -1,0 +1,45 @@
+/* session.h - one connected client: its packets in, its answers out.
+ *
+ * The socket never blocks. Answers that do not fit wait, at most SESSION_QUEUE of them; one more ends the session: who never
+ * reads gets cut, and holds nobody up. A session handles at most SESSION_PACKETS packets a turn, so a flood from one does
+ * not keep others waiting. The end of a session frees nothing but the session: what it opened belongs to its process. */
+#ifndef DAEMON_SESSION_H
+#define DAEMON_SESSION_H
+
+#include "daemon/access.h"
+#include "daemon/process.h"
+
+#define SESSION_QUEUE 64
+#define SESSION_PACKETS 32
+#define SESSION_ACCEPTS 16
+
+struct session_answer {
+    struct wire_answer packet;
+    int fds[WIRE_FDS_MAX]; /* duplicates, owned while they wait */
+};
+
+struct session {
+    struct session *next, *prev;
+    struct bus *bus;
+    struct access_who who;
+    struct process *process; /* held */
+    struct loop_source source;
+    bool hello; /* versions have been agreed on */
+    bool ended;
+    bool busy;  /* its packets are being handled: freed afterwards */
+    struct session_answer *queue; /* SESSION_QUEUE of them, allocated when first needed */
+    uint32_t queue_first, queue_count;
+};
+
+/* session_accept takes in who waits at the bus's listener. Its signature is a source's. */
+void session_accept(struct loop_source *listener, uint32_t events);
+
+/* session_answer sends an answer with descriptors (not taken over), or lets it wait, or ends the session. */
+void session_answer(struct session *s, const struct wire_answer *answer, const int *fds);
+
+/* session_end ends one; session_end_all_of those of a process, session_end_all all. */
+void session_end(struct session *s);
+void session_end_all_of(const struct process *p);
+void session_end_all(struct bus *bus);
+
+#endif

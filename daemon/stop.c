@@ -1,0 +1,144 @@
+#include "daemon/stop.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <poll.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "daemon/lock.h"
+#include "daemon/memory.h"
+#include "daemon/report.h"
+#include "daemon/state.h"
+#include "shm/name.h"
+#include "shm/process.h"
+
+/* A daemon drains its logs for at most 10 s. */
+#define PATIENCE_MS 20000
+
+/* The lock file's text, by the key in front of a line. */
+static int
+read_lock(const char *path, const char *key, char *value, size_t room)
+{
+    FILE *f = fopen(path, "re");
+    char line[CONFIG_PATH + 64];
+    size_t len = strlen(key);
+    int r = -ENOENT;
+
+    if (!f)
+        return -errno;
+    while (r && fgets(line, sizeof line, f)) {
+        if (strncmp(line, key, len) != 0 || line[len] != ' ')
+            continue;
+        line[strcspn(line, "\n")] = '\0';
+        r = (size_t)snprintf(value, room, "%s", line + len + 1) < room ? 0 : -ENAMETOOLONG;
+    }
+    (void)fclose(f);
+    return r;
+}
+
+static int
+wait_for_end(int pidfd, int pid)
+{
+    struct pollfd p = {.fd = pidfd, .events = POLLIN};
+    int n;
+
+    if (syscall(SYS_pidfd_send_signal, pidfd, SIGTERM, NULL, 0)) {
+        int r = -errno;
+        report_error("cannot stop leatd, process %d: %s", pid, strerror(-r));
+        return r;
+    }
+    do
+        n = poll(&p, 1, PATIENCE_MS);
+    while (n < 0 && errno == EINTR);
+    if (n > 0) {
+        report_note("leatd, process %d, has stopped", pid);
+        return 0;
+    }
+    report_error("leatd, process %d, has not stopped in %d s", pid, PATIENCE_MS / 1000);
+    return -ETIMEDOUT;
+}
+
+/* The lock is looked at again once the descriptor is open: then it is the descriptor of its holder. */
+static int
+stop_holder(const char *lock, const char *socket)
+{
+    int pid, again, pidfd, r = lock_holder(lock, &pid);
+
+    if (r == -ESRCH || r == -ENOENT) {
+        report_note("nobody serves %s", socket);
+        return -ESRCH;
+    }
+    if (r) {
+        report_error("cannot read %s: %s", lock, strerror(-r));
+        return r;
+    }
+    pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+    if (pidfd < 0)
+        return errno == ESRCH ? 0 : -errno;
+    r = lock_holder(lock, &again) || again != pid ? 0 : wait_for_end(pidfd, pid);
+    close(pidfd);
+    return r;
+}
+
+struct purge {
+    char prefix[LIMIT_SHM_PREFIX];
+    uint8_t boot_id[16];
+    unsigned count;
+};
+
+/* Whoever is still attached is told that the topic is gone. */
+static void
+purge_topic(void *user, const char *name)
+{
+    struct purge *p = user;
+    struct memory m;
+    char why[WHY_ROOM];
+
+    if (!memory_adopt(p->prefix, name, p->boot_id, &m, why)) {
+        state_set(&m.view, RING_TOPIC_REMOVED, "the daemon was stopped and its rings were purged");
+        memory_close(&m);
+    }
+    memory_remove(p->prefix, name);
+    p->count++;
+}
+
+static int
+purge_all(const struct config *c, const char *lock)
+{
+    struct purge p = {.count = 0};
+    char why[WHY_ROOM];
+    int fd, r;
+
+    r = lock_take(lock, c->socket, &fd, why);
+    if (r) {
+        report_error("%s", why);
+        return r;
+    }
+    r = read_lock(lock, "prefix", p.prefix, sizeof p.prefix);
+    if (!r)
+        r = shm_process_boot_id(p.boot_id);
+    if (!r)
+        r = memory_list(p.prefix, purge_topic, &p);
+    if (!r || r == -ENOENT)
+        report_note("%u topics were removed from shared memory", p.count);
+    else
+        report_error("cannot purge: %s", strerror(-r));
+    close(fd);
+    return r == -ENOENT ? 0 : r;
+}
+
+int
+stop_daemon(const struct config *c, bool purge)
+{
+    char lock[CONFIG_SOCKET + 8];
+    int r;
+
+    (void)snprintf(lock, sizeof lock, "%s.lock", c->socket);
+    r = stop_holder(lock, c->socket);
+    if (r && (r != -ESRCH || !purge))
+        return r;
+    return purge ? purge_all(c, lock) : 0;
+}

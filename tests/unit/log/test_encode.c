@@ -248,7 +248,7 @@ pad_follows_the_rule(void **state)
     (void)state;
     writer_open(&w, 1, 0, false);
     for (uint32_t bytes = LOG_PAD_FROM - 16; bytes <= LOG_PAD_FROM + LOG_BLOCK + 16; bytes += 8) {
-        for (uint64_t at = LOG_BLOCK; at <= 2 * LOG_BLOCK; at += 8 * (1 + bytes % 97)) {
+        for (uint64_t at = LOG_BLOCK; at <= 2ull * LOG_BLOCK; at += 8ull * (1 + bytes % 97)) {
             struct log_batch b;
             uint32_t n;
 
@@ -366,8 +366,28 @@ message_begins_anew(void **state)
     writer_close(&w);
 }
 
-/* The bound holds for messages cut into batches as a writer does, from any place in a batch and in
- * a block. */
+/* Adds message 2 of `total` bytes to the batch at `at` and to those behind it, as a writer does;
+ * returns the end of the last one. */
+static uint64_t
+cut_up(struct writer *w, uint32_t total, uint32_t room, uint64_t at)
+{
+    struct log_piece p = {.seq = 2, .total = total};
+    void *to;
+
+    while (p.offset < total) {
+        p.len = (uint32_t)shm_min(total - p.offset, log_batch_room(&w->e));
+        if (p.len) {
+            assert_int_equal(log_batch_add(&w->e, &p, &to), 0);
+            p.offset += p.len;
+            continue;
+        }
+        at += log_batch_end(&w->e, &w->chain, at, 0, 0);
+        assert_int_equal(log_batch_begin(&w->e, &w->chain, w->buf, room), 0);
+    }
+    return at + log_batch_end(&w->e, &w->chain, at, 0, 0);
+}
+
+/* The bound holds from any place in a batch and in a block. */
 static void
 message_bound_holds(void **state)
 {
@@ -378,29 +398,14 @@ message_bound_holds(void **state)
     writer_open(&w, 1, 0, false);
     for (int i = 0; i < 300; i++) {
         uint32_t room = LOG_BLOCK + rng_below(i % 2 ? 1 << 17 : LOG_BATCH_MAX);
-        uint32_t total = rng_below(1 + rng_below(4u << 20)), done = 0;
-        uint64_t at = LOG_BLOCK + 8 * rng_below(512), began;
+        uint32_t total = rng_below(1 + rng_below(4u << 20));
+        uint64_t at = LOG_BLOCK + 8ull * rng_below(512), began;
 
         w.chain = (struct log_chain){.topic_id = TOPIC_ID, .next = 1};
         assert_int_equal(log_batch_begin(&w.e, &w.chain, w.buf, room), 0);
         writer_add(&w, 1, rng_below(log_batch_room(&w.e)));
         began = at + w.e.used;
-        while (done < total) {
-            uint32_t n = (uint32_t)shm_min(total - done, log_batch_room(&w.e));
-
-            if (n) {
-                struct log_piece p = {.seq = 2, .len = n, .total = total, .offset = done};
-                void *to;
-
-                assert_int_equal(log_batch_add(&w.e, &p, &to), 0);
-                done += n;
-            } else {
-                at += log_batch_end(&w.e, &w.chain, at, 0, 0);
-                assert_int_equal(log_batch_begin(&w.e, &w.chain, w.buf, room), 0);
-            }
-        }
-        at += log_batch_end(&w.e, &w.chain, at, 0, 0);
-        assert_true(at - began <= log_message_bound(total, room));
+        assert_true(cut_up(&w, total, room, at) - began <= log_message_bound(total, room));
     }
     writer_close(&w);
 }

@@ -44,9 +44,9 @@ batches_one_cannot_begin_at_get_none(void **state)
     log_index_note(&x, &b, LOG_BLOCK);
     assert_int_equal(x.header.entries, 0);
     b.partial = 0;
-    log_index_note(&x, &b, 2 * LOG_BLOCK);
-    log_index_note(&x, &b,
-                   3 * LOG_BLOCK); /* the same number once more: a note, or a message begun anew */
+    log_index_note(&x, &b, 2ull * LOG_BLOCK);
+    /* The same number once more: a note, or a message begun anew. */
+    log_index_note(&x, &b, 3ull * LOG_BLOCK);
     assert_int_equal(x.header.entries, 1);
     assert_int_equal(entries[0].offset, 2 * LOG_BLOCK);
 }
@@ -188,7 +188,7 @@ entries_are_checked(void **state)
         {32, 8, 6, 0, "next below first"},
         {32, 8, 19, 0, "an entry at next"},
         {40, 8, 8, 0, "end in the header"},
-        {40, 8, 5 * LOG_BLOCK, 0, "an entry at the end"},
+        {40, 8, 5ull * LOG_BLOCK, 0, "an entry at the end"},
         {40, 8, (uint64_t)LOG_SEGMENT_MAX + 8, 0, "end beyond any segment"},
         {64, 8, 6, 0, "an entry before first"},
         {96, 8, 7, 0, "a number twice"},

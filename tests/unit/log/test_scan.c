@@ -209,18 +209,18 @@ each_rule_is_asked(void **state)
     struct log_chain any = {.topic_id = TOPIC_ID};
     struct writer w = {0};
     uint32_t n = small_batch(&w);
-    unsigned char *b = w.m.bytes + LOG_BLOCK, *copy = malloc(2 * LOG_BATCH_MAX);
+    unsigned char *b = w.m.bytes + LOG_BLOCK, *copy = malloc(2ull * LOG_BATCH_MAX);
     struct log_batch h;
 
     (void)state;
     assert_non_null(copy);
     for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
-        memset(copy, 0, 2 * LOG_BATCH_MAX);
+        memset(copy, 0, 2ull * LOG_BATCH_MAX);
         memcpy(copy, b, n);
         memcpy(copy + wrong[i].at, &wrong[i].value, (size_t)wrong[i].bytes);
         if (wrong[i].at != 32 || wrong[i].value < LOG_BATCH_MAX)
             reseal(copy);
-        if (log_batch_check(copy, 2 * LOG_BATCH_MAX, &any, &h) != -EBADMSG)
+        if (log_batch_check(copy, 2ull * LOG_BATCH_MAX, &any, &h) != -EBADMSG)
             fail_msg("not refused: %s", wrong[i].what);
     }
     free(copy);
@@ -683,7 +683,7 @@ run_step(struct run *run)
 
     total = rng_below(2) ? total : rng_below(total + 1);
     if (run->messages == 4096 ||
-        w->at + w->e.used + 2 * LOG_BLOCK + log_message_bound(total, LOG_BATCH_MAX) > w->m.size)
+        w->at + w->e.used + 2ull * LOG_BLOCK + log_message_bound(total, LOG_BATCH_MAX) > w->m.size)
         return false;
     run->seq += rng_below(8) ? 0 : rng_below(5);
     if (!rng_below(10) && writer_piece(w, run->seq, 0, total, total) == 0) {
@@ -707,6 +707,22 @@ run_step(struct run *run)
     return true;
 }
 
+/* The record is the next piece of message n, of which `seen` bytes have been seen. */
+static void
+verify_piece(const struct expected *message, uint32_t seen, const struct log_record *r,
+             const unsigned char *payload)
+{
+    assert_int_equal(r->seq, message->seq);
+    assert_int_equal(r->total, message->total);
+    assert_int_equal(r->offset, seen);
+    assert_true(r->time_ns == r->seq * 10 && r->key == (r->seq ^ 0xabcd));
+    assert_true(r->type == (uint16_t)(r->seq * 3) && r->publisher == r->seq % 7);
+    for (uint32_t i = 0; i < r->len; i++) {
+        if (payload[i] != content(r->seq, (uint64_t)r->offset + i))
+            fail_msg("message %llu differs at %u", (unsigned long long)r->seq, r->offset + i);
+    }
+}
+
 /* Reads all messages of a segment back and compares; pieces are put together. */
 static void
 run_verify(struct run *run)
@@ -724,20 +740,10 @@ run_verify(struct run *run)
         log_records_begin(&c, walk.buf);
         while (log_records_next(&c, &r, &payload)) {
             assert_true(n < run->messages);
-            assert_int_equal(r.seq, run->list[n].seq);
-            assert_int_equal(r.total, run->list[n].total);
-            assert_int_equal(r.offset, seen);
-            assert_true(r.time_ns == r.seq * 10 && r.key == (r.seq ^ 0xabcd));
-            assert_true(r.type == (uint16_t)(r.seq * 3) && r.publisher == r.seq % 7);
-            for (uint32_t i = 0; i < r.len; i++) {
-                if (payload[i] != content(r.seq, (uint64_t)r.offset + i))
-                    fail_msg("message %llu differs at %u", (unsigned long long)r.seq, r.offset + i);
-            }
+            verify_piece(&run->list[n], seen, &r, payload);
             seen = r.offset + r.len;
-            if (seen == r.total) {
-                n++;
-                seen = 0;
-            }
+            n += seen == r.total;
+            seen = seen == r.total ? 0 : seen;
         }
     }
     assert_int_equal(n, run->messages);
@@ -762,11 +768,11 @@ random_messages_round_trip(void **state)
         writer_open(&run.w, run.seq, rng(), false);
         memset(run.w.m.bytes + LOG_BLOCK, 0, LOG_SEGMENT_MIN - LOG_BLOCK);
         writer_begin(&run.w);
-        while (run_step(&run))
-            ;
+        for (int misses = 0; misses < 20;)
+            misses += !run_step(&run);
         (void)writer_end(&run.w);
         run.batches++;
-        assert_true(run.messages > 1);
+        assert_true(run.messages > 0);
         run_verify(&run);
     }
     writer_close(&run.w);

@@ -34,7 +34,8 @@ struct store_events {
 };
 
 /* store_create makes directory, topic file and first segment of a new topic. Blocks for the disk. `what` has no seal yet;
- * its topic_id is the ring's. -EEXIST: there is a log of that name. -ENOSPC, -EIO, ...: nothing is left then. */
+ * its topic_id is the ring's. -EEXIST: there is a log of that name. -EMSGSIZE: its lanes allow a message that is longer
+ * than any segment. -ENOSPC, -EIO, ...: nothing is left then. */
 int store_create(const struct store_env *env, const struct log_topic *what, struct store **ret);
 
 /* store_recover opens what a former daemon left: waits until its last writes are done (flock on the segments), walks the log,
@@ -99,5 +100,11 @@ int store_floor_next(const struct store *s, uint32_t *index, const char **ret_na
  * rename; the store is freed anyway. */
 struct store *store_close(struct store *s);
 int store_destroy(struct store *s);
+
+/* store_discard does what store_destroy does to a directory that could not be opened: one that is damaged.
+ * store_sweep removes what of such directories, and of topics that were being made, a former daemon left; once, at
+ * the start. The directory's entries with a '~' in their name are these, and are no topics. */
+int store_discard(const struct store_env *env, const char *name);
+int store_sweep(const struct store_env *env);
 
 #endif

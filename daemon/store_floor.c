@@ -1,0 +1,419 @@
+/* The cursors file. A floor is in memory at once and on disk soon: its record has two copies in
+ * different blocks, and the older one is written over, so that whatever becomes of a write, one of
+ * them is whole. One record at a time is written; at most every STORE_SAVE_NS a round begins. */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "daemon/report.h"
+#include "daemon/store_impl.h"
+#include "log/encode.h"
+#include "shm/testpoint.h"
+
+static uint64_t
+place(uint32_t i, uint32_t copy)
+{
+    return (uint64_t)LOG_BLOCK * (1 + 2 * (uint64_t)i + copy);
+}
+
+/* --- in memory --------------------------------------------------------------------------- */
+
+static struct store_floor *
+find(const struct store *s, const char *name)
+{
+    const struct store_floors *f = &s->floors;
+
+    for (uint32_t i = 0; i < f->cnt; i++)
+        if (f->list[i].state == FLOOR_USED && !strcmp(f->list[i].name, name))
+            return &f->list[i];
+    return NULL;
+}
+
+static int
+grow(struct store_floors *f, uint32_t cnt)
+{
+    uint32_t room = f->room ? f->room : 8;
+    struct store_floor *list;
+
+    while (room < cnt)
+        room *= 2;
+    if (room == f->room)
+        return 0;
+    list = realloc(f->list, room * sizeof *list);
+    if (!list)
+        return -ENOMEM;
+    memset(list + f->room, 0, (room - f->room) * sizeof *list);
+    f->list = list;
+    f->room = room;
+    return 0;
+}
+
+/* A record for a new name. */
+static int
+take(struct store_floors *f, struct store_floor **ret)
+{
+    uint32_t i = 0;
+    int r;
+
+    while (i < f->cnt && f->list[i].state != FLOOR_FREE)
+        i++;
+    if (i == LIMIT_CURSORS)
+        return -ENOSPC;
+    r = grow(f, i + 1);
+    if (r)
+        return r;
+    f->cnt = i < f->cnt ? f->cnt : i + 1;
+    *ret = &f->list[i];
+    return 0;
+}
+
+static void
+touch(struct store *s, struct store_floor *floor)
+{
+    struct store_floors *f = &s->floors;
+
+    floor->dirty = true;
+    loop_set_by(s->env.loop, &f->timer, loop_clock() + STORE_SAVE_NS);
+}
+
+int
+store_floor_get(const struct store *s, const char *name, uint64_t *ret)
+{
+    const struct store_floor *floor = find(s, name);
+
+    if (!floor)
+        return -ENOENT;
+    *ret = floor->floor;
+    return 0;
+}
+
+uint64_t
+store_floor_saved(const struct store *s, const char *name)
+{
+    const struct store_floor *floor = find(s, name);
+
+    return floor && floor->known ? floor->saved : 0;
+}
+
+int
+store_floor_set(struct store *s, const char *name, uint64_t floor)
+{
+    struct store_floor *record = find(s, name);
+    size_t len = strnlen(name, sizeof record->name);
+    int r;
+
+    if (!len || len > LIMIT_SUB_NAME)
+        return -EINVAL;
+    if (record && floor <= record->floor)
+        return 0;
+    if (!record) {
+        r = take(&s->floors, &record);
+        if (r)
+            return r;
+        memset(record->name, 0, sizeof record->name);
+        memcpy(record->name, name, len);
+        record->state = FLOOR_USED;
+        record->known = false;
+    }
+    record->floor = floor;
+    touch(s, record);
+    return 0;
+}
+
+int
+store_floor_remove(struct store *s, const char *name)
+{
+    struct store_floor *floor = find(s, name);
+
+    if (!floor)
+        return -ENOENT;
+    floor->state = FLOOR_REMOVED;
+    touch(s, floor);
+    return 0;
+}
+
+int
+store_floor_next(const struct store *s, uint32_t *index, const char **ret_name, uint64_t *ret_floor)
+{
+    const struct store_floors *f = &s->floors;
+
+    while (*index < f->cnt) {
+        const struct store_floor *floor = &f->list[(*index)++];
+
+        if (floor->state == FLOOR_USED) {
+            *ret_name = floor->name;
+            *ret_floor = floor->floor;
+            return 1;
+        }
+    }
+    return 0;
+}
+
+/* --- saving ------------------------------------------------------------------------------ */
+
+static void
+landed(struct io_req *req)
+{
+    struct store *s = store__landed(req);
+
+    s->floors.busy = false;
+}
+
+static void
+write_record(struct store *s, uint32_t i)
+{
+    struct store_floors *f = &s->floors;
+    struct store_floor *floor = &f->list[i];
+    struct log_cursor record = {
+        .magic = LOG_CURSOR_MAGIC,
+        .topic_id = s->topic.topic_id,
+        .generation = floor->generation + 1,
+        .floor = floor->floor,
+        .time_ns = store__realtime(),
+        .flags = floor->state == FLOOR_REMOVED ? LOG_CURSOR_REMOVED : 0,
+    };
+
+    memcpy(record.name, floor->name, sizeof record.name);
+    log_cursor_seal(&record);
+    memset(f->buf, 0, LOG_BLOCK);
+    memcpy(f->buf, &record, sizeof record);
+    f->at = i;
+    f->writing = floor->floor;
+    f->removing = floor->state == FLOOR_REMOVED;
+    f->busy = f->flying = true;
+    floor->dirty = false;
+    f->req = (struct io_req){.verb = IO_WRITE,
+                             .fd = f->file.fd,
+                             .flags = IO_DURABLE,
+                             .buf = f->buf,
+                             .len = LOG_BLOCK,
+                             .off = place(i, !floor->copy)};
+    TESTPOINT("floor.issued");
+    store__submit(s, &f->req, landed);
+}
+
+/* Which copy is the good one does not change when a write fails: the other one is tried again. */
+static void
+record_written(struct store *s)
+{
+    struct store_floors *f = &s->floors;
+    struct store_floor *floor = &f->list[f->at];
+
+    f->flying = false;
+    f->error = f->req.res < 0 ? f->req.res : 0;
+    if (f->error) {
+        floor->dirty = true;
+        report_warning("%s: saving the floor of %s: %s", s->topic.name, floor->name,
+                       report_error_text(f->error));
+        loop_set(s->env.loop, &f->timer, loop_clock() + STORE_RETRY_NS);
+        f->round = false;
+        return;
+    }
+    TESTPOINT("floor.saved");
+    floor->copy = !floor->copy;
+    floor->generation++;
+    f->told = true;
+    if (f->removing) {
+        floor->state = FLOOR_FREE;
+        return;
+    }
+    floor->saved = f->writing;
+    floor->known = true;
+}
+
+static bool
+save_next(struct store *s)
+{
+    struct store_floors *f = &s->floors;
+
+    for (uint32_t i = 0; i < f->cnt; i++) {
+        if (!f->list[i].dirty)
+            continue;
+        write_record(s, i);
+        return true;
+    }
+    return false;
+}
+
+void
+store__floors_round(struct loop_timer *timer)
+{
+    struct store *s = timer->user;
+
+    s->floors.round = true;
+    loop_defer(s->env.loop, &s->task);
+}
+
+void
+store__floors_look(struct store *s)
+{
+    struct store_floors *f = &s->floors;
+
+    if (f->busy)
+        return;
+    if (f->flying)
+        record_written(s);
+    if (s->drained && !f->error)
+        f->round = true;
+    if (f->round && !save_next(s))
+        f->round = false;
+}
+
+bool
+store__floors_saved(const struct store *s)
+{
+    const struct store_floors *f = &s->floors;
+
+    if (f->busy || f->flying)
+        return false;
+    for (uint32_t i = 0; i < f->cnt && !f->error; i++)
+        if (f->list[i].dirty)
+            return false;
+    return true;
+}
+
+/* --- the file ---------------------------------------------------------------------------- */
+
+int
+store__floors_create(struct io *io, int dir, uint64_t topic_id)
+{
+    struct log_cursors_header h = {
+        .magic = LOG_CURSORS_MAGIC, .version = LOG_VERSION, .topic_id = topic_id};
+    unsigned char block[LOG_BLOCK] = {0};
+
+    log_cursors_header_seal(&h);
+    memcpy(block, &h, sizeof h);
+    return store__put(io, dir, STORE_FILE_CURSORS, block, sizeof block);
+}
+
+static bool
+is_zero(const void *data, size_t len)
+{
+    const unsigned char *at = data;
+
+    while (len && !*at) {
+        at++;
+        len--;
+    }
+    return !len;
+}
+
+/* Takes one record in. A copy that is not valid beside one of zeros is the first write of a name
+ * that was cut: nobody was told of it. */
+static int
+load_record(struct store *s, const struct log_cursor copies[2], uint64_t next)
+{
+    struct store_floors *f = &s->floors;
+    int which = log_cursor_pick(copies, s->topic.topic_id);
+    struct store_floor *floor;
+    int r = grow(f, f->cnt + 1);
+
+    if (r)
+        return r;
+    if (which == -EBADMSG && !is_zero(&copies[0], sizeof copies[0]) &&
+        !is_zero(&copies[1], sizeof copies[1]))
+        return which;
+    floor = &f->list[f->cnt++];
+    if (which < 0)
+        return 0;
+    floor->copy = (uint8_t)which;
+    floor->generation = copies[which].generation;
+    memcpy(floor->name, copies[which].name, sizeof floor->name);
+    floor->name[sizeof floor->name - 1] = '\0';
+    if (copies[which].flags & LOG_CURSOR_REMOVED || !floor->name[0])
+        return 0;
+    floor->state = FLOOR_USED;
+    floor->known = true;
+    floor->floor = floor->saved = copies[which].floor;
+    if (floor->floor > next) {
+        report_warning("%s: %s had seen messages up to %" PRIu64
+                       " that did not reach the disk; it goes on at %" PRIu64,
+                       s->topic.name, floor->name, floor->floor - 1, next);
+        floor->floor = next;
+        touch(s, floor);
+    }
+    return 0;
+}
+
+static int
+load_all(struct store *s, int fd, uint64_t next, char why[STORE_WHY])
+{
+    unsigned char block[2 * LOG_BLOCK];
+    struct log_cursors_header h;
+    struct log_cursor copies[2];
+    int r;
+
+    memset(block, 0, sizeof block);
+    if (pread(fd, block, LOG_BLOCK, 0) < 0)
+        return -errno;
+    memcpy(&h, block, sizeof h);
+    r = log_cursors_header_check(&h, s->topic.topic_id);
+    if (r) {
+        (void)snprintf(why, STORE_WHY, "the cursors file: %s", report_error_text(r));
+        return r;
+    }
+    for (uint32_t i = 0; i < LIMIT_CURSORS; i++) {
+        ssize_t n;
+
+        memset(block, 0, sizeof block);
+        n = pread(fd, block, sizeof block, (off_t)place(i, 0));
+        if (n <= 0)
+            return n ? -errno : 0;
+        memcpy(&copies[0], block, sizeof copies[0]);
+        memcpy(&copies[1], block + LOG_BLOCK, sizeof copies[1]);
+        r = load_record(s, copies, next);
+        if (r) {
+            (void)snprintf(why, STORE_WHY, "both copies of record %u of the cursors file: %s", i,
+                           report_error_text(r));
+            return r;
+        }
+    }
+    return 0;
+}
+
+int
+store__floors_load(struct store *s, uint64_t next, char why[STORE_WHY])
+{
+    int fd, r = store__open(s, STORE_FILE_CURSORS, 0, &s->floors.file);
+
+    if (r == -ENOENT) {
+        report_warning("%s: there is no cursors file; every named subscription begins anew",
+                       s->topic.name);
+        r = store__floors_create(s->env.io, s->dir, s->topic.topic_id);
+        if (!r)
+            r = store__sync(s->env.io, s->dir);
+        if (!r)
+            r = store__open(s, STORE_FILE_CURSORS, 0, &s->floors.file);
+    }
+    if (!r)
+        r = store__sync(s->env.io, s->floors.file.fd);
+    if (r)
+        goto out;
+    fd = store__open_read(s, STORE_FILE_CURSORS);
+    if (fd < 0) {
+        r = fd;
+        goto out;
+    }
+    r = load_all(s, fd, next, why);
+    close(fd);
+out:
+    if (r && !why[0])
+        (void)snprintf(why, STORE_WHY, "the cursors file: %s", report_error_text(r));
+    return r;
+}
+
+void
+store__floors_close(struct store *s)
+{
+    struct store_floors *f = &s->floors;
+
+    loop_cancel(s->env.loop, &f->timer);
+    store__close(s, &f->file);
+    free(f->list);
+    free(f->buf);
+    f->list = NULL;
+    f->buf = NULL;
+}

@@ -47,17 +47,17 @@ wait_for_end(int pidfd, int pid)
 
     if (syscall(SYS_pidfd_send_signal, pidfd, SIGTERM, NULL, 0)) {
         int r = -errno;
-        report_error("cannot stop leatd, process %d: %s", pid, strerror(-r));
+        report_error("cannot stop process %d: %s", pid, strerror(-r));
         return r;
     }
     do
         n = poll(&p, 1, PATIENCE_MS);
     while (n < 0 && errno == EINTR);
     if (n > 0) {
-        report_note("leatd, process %d, has stopped", pid);
+        report_note("process %d has stopped", pid);
         return 0;
     }
-    report_error("leatd, process %d, has not stopped in %d s", pid, PATIENCE_MS / 1000);
+    report_error("process %d has not stopped in %d s", pid, PATIENCE_MS / 1000);
     return -ETIMEDOUT;
 }
 

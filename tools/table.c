@@ -140,15 +140,27 @@ table_words(struct buf *b, const struct table_column *words, const json_t *objec
     }
 }
 
-void
-table_json(struct buf *b, const json_t *value)
+static void
+add_json(struct buf *b, const json_t *value, size_t flags)
 {
-    char *text = json_dumps(value, JSON_INDENT(2) | JSON_ENCODE_ANY);
+    char *text = json_dumps(value, flags | JSON_ENCODE_ANY);
 
     if (text)
         buf_add(b, text, strlen(text));
     free(text);
     buf_char(b, '\n');
+}
+
+void
+table_json(struct buf *b, const json_t *value)
+{
+    add_json(b, value, JSON_INDENT(2));
+}
+
+void
+table_json_line(struct buf *b, const json_t *value)
+{
+    add_json(b, value, JSON_COMPACT);
 }
 
 int

@@ -33,8 +33,9 @@ void table_rows(struct buf *b, const struct table_column *columns, const json_t 
 /* table_words adds one object as "title  value" lines; keys that are not there are left out. */
 void table_words(struct buf *b, const struct table_column *words, const json_t *object);
 
-/* table_json adds a JSON value and a newline. */
+/* table_json adds a JSON value over several lines, table_json_line in one. */
 void table_json(struct buf *b, const json_t *value);
+void table_json_line(struct buf *b, const json_t *value);
 
 /* table_u64 is a JSON number, at most 2^63 - 1, which all numbers here are but identities and keys. */
 json_t *table_u64(uint64_t n);

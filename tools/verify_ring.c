@@ -1,0 +1,97 @@
+#include "tools/verify.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "tools/table.h"
+
+/* A publisher in the middle of a claim looks like one that died there: it is looked at again, after a while. */
+#define LOOKS 5
+#define BETWEEN_MS 2
+
+static json_t *
+report_json(const struct ring_view *v, const struct ring_report *r)
+{
+    json_t *o = json_object();
+
+    (void)json_object_set_new(o, "depth", table_u64(v->geo.depth));
+    (void)json_object_set_new(o, "oldest", table_u64(r->oldest));
+    (void)json_object_set_new(o, "tail", table_u64(r->tail));
+    (void)json_object_set_new(o, "messages", table_u64(r->committed));
+    (void)json_object_set_new(o, "aborted", table_u64(r->aborted));
+    (void)json_object_set_new(o, "in_flight", table_u64(r->busy + r->missing));
+    (void)json_object_set_new(o, "publishers", table_u64(r->publishers));
+    (void)json_object_set_new(o, "cursors", table_u64(r->cursors));
+    return o;
+}
+
+static void
+check(struct verify *v, const struct place_ring *ring)
+{
+    const struct ring_view *view = &ring->view;
+    struct verify_where where = {.file = ring->name};
+    struct ring_report report = {0};
+    uint64_t state;
+    int r = 0;
+
+    for (int i = 0; i < LOOKS; i++) {
+        r = ring_check(view, &report);
+        if (!r && !(report.busy + report.missing))
+            break;
+        (void)poll(NULL, 0, BETWEEN_MS);
+    }
+    (void)json_object_set_new(v->report, "ring", report_json(view, &report));
+    where.seq = report.where;
+    if (r)
+        verify_found(v, VERIFY_DAMAGED, &where, "%s",
+                     report.what ? report.what : "it contradicts itself");
+    else if (report.busy + report.missing && !v->alive)
+        verify_found(v, VERIFY_CUT, NULL,
+                     "%" PRIu64 " places in the ring were claimed and are not finished: the daemon "
+                     "settles them when it starts",
+                     report.busy + report.missing);
+    where.seq = 0;
+    state = atom_load_acquire(&ring_daemon(view)->state); /* acquire: TOPIC_STATE */
+    if (state == RING_TOPIC_DAMAGED)
+        verify_found(v, VERIFY_DAMAGED, &where, "the daemon has set it aside: %.255s",
+                     ring_daemon(view)->reason);
+    else if (state > RING_TOPIC_LOG_FAILED)
+        verify_found(v, VERIFY_DAMAGED, &where, "its state is unknown: %" PRIu64, state);
+}
+
+int
+verify_ring(struct verify *v)
+{
+    struct place_ring ring;
+    struct verify_where where = {.file = ring.name};
+    int r = place_ring_open(v->place, v->topic, &ring);
+
+    switch (r) {
+    case 0:
+        break;
+    case -ENOENT:
+        return r;
+    case -EBADMSG:
+        verify_found(v, VERIFY_DAMAGED, &where,
+                     "it is not the memory of this topic, or its header is damaged");
+        return 0;
+    case -EPROTONOSUPPORT:
+        verify_found(v, VERIFY_BLIND, &where, "it has version %u, this program knows %u",
+                     ring.version, SHM_VERSION);
+        return 0;
+    default:
+        verify_found(v, VERIFY_BLIND, &where, "%s", strerror(-r));
+        return 0;
+    }
+    v->has_ring = true;
+    v->alive = place_alive(&ring.view);
+    v->topic_id = ring_header(&ring.view)->topic_id;
+    if (ring.view.geo.durability == RING_DISK)
+        v->durable = atom_load_acquire(&ring_daemon(&ring.view)->durable); /* acquire: DURABLE */
+    check(v, &ring);
+    place_ring_close(&ring);
+    return 0;
+}

@@ -112,8 +112,10 @@ flow(struct ring_publisher *p, uint64_t *ret_seq, uint32_t n)
         int r;
         if (SHM_UNLIKELY(is_past(p, seq, n))) {
             ring__refresh(p);
-            if (seq < p->view.geo.origin || seq >> 60)
+            if (seq < p->view.geo.origin || seq >> 60) {
+                p->limit = 0;
                 return -EBADMSG;
+            }
             if (is_past(p, seq, n))
                 return -EAGAIN;
         }

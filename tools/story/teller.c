@@ -70,12 +70,12 @@ fail(struct teller *t, const char *what)
 }
 
 static pid_t
-start(char *const argv[])
+start(const char *const argv[])
 {
     pid_t pid = fork();
 
     if (!pid) {
-        (void)execv(argv[0], argv);
+        (void)execv(argv[0], (char *const *)argv);
         (void)fprintf(stderr, "%s: %s\n", argv[0], strerror(errno));
         _exit(127);
     }
@@ -95,8 +95,8 @@ start_daemon(struct teller *t)
     (void)fcntl(ready[0], F_SETFD, FD_CLOEXEC);
     (void)snprintf(store, sizeof store, "%s/store", t->dir);
     (void)snprintf(fd, sizeof fd, "%d", ready[1]);
-    t->daemon = start((char *[]){(char *)t->o->leatd, "--socket", t->bus, "--store", store,
-                                 "--ready-fd", fd, NULL});
+    t->daemon = start((const char *[]){t->o->leatd, "--socket", t->bus, "--store", store,
+                                       "--ready-fd", fd, NULL});
     (void)close(ready[1]);
     n = read(ready[0], &byte, 1);
     (void)close(ready[0]);
@@ -113,8 +113,7 @@ start_service(struct teller *t, int i)
     (void)snprintf(index, sizeof index, "%d", i);
     atom_store_relaxed(&t->s->service[i].started_ns, story_now_ns());
     atom_store_relaxed(&t->s->service[i].serving_ns, 0);
-    t->service[i] =
-        start((char *[]){(char *)t->self, "--serve", t->bus, name, index, journal, NULL});
+    t->service[i] = start((const char *[]){t->self, "--serve", t->bus, name, index, journal, NULL});
 }
 
 static void
@@ -123,8 +122,7 @@ start_publisher(struct teller *t)
     char rate[32];
 
     (void)snprintf(rate, sizeof rate, "%llu", (unsigned long long)t->o->rate);
-    t->publisher =
-        start((char *[]){(char *)t->self, "--publish", t->bus, (char *)t->o->input, rate, NULL});
+    t->publisher = start((const char *[]){t->self, "--publish", t->bus, t->o->input, rate, NULL});
 }
 
 static void
@@ -340,7 +338,7 @@ print_table(struct teller *t)
             break;
         }
     printf("\n%s\n",
-           t->failed ? "NOT as promised." : "Nothing lost, nothing out of order, nobody waited.");
+           t->failed ? "NOT as promised." : "As promised: nothing lost, nothing twice, nothing out of order.");
 }
 
 static int
@@ -374,11 +372,11 @@ clean_up(struct teller *t)
             (void)waitpid(t->service[i], NULL, 0);
     if (t->publisher > 0)
         (void)waitpid(t->publisher, NULL, 0);
-    pid = start((char *[]){(char *)t->o->leatd, "--socket", t->bus, "--stop", "--purge", NULL});
+    pid = start((const char *[]){t->o->leatd, "--socket", t->bus, "--stop", "--purge", NULL});
     (void)waitpid(pid, NULL, 0);
     if (t->daemon > 0)
         (void)waitpid(t->daemon, NULL, 0);
-    pid = start((char *[]){"/bin/rm", "-rf", "--", t->dir, NULL});
+    pid = start((const char *[]){"/bin/rm", "-rf", "--", t->dir, NULL});
     (void)waitpid(pid, NULL, 0);
 }
 

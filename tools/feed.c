@@ -110,7 +110,8 @@ next_inspected(struct feed *f, struct leat_msg *ret)
     int r;
 
     while (f->next < f->end) {
-        r = leat_inspect_read(f->inspect, f->topic, f->next, f->room, f->cap, &m);
+        m.seq = f->next;
+        r = leat_inspect_read(f->inspect, f->topic, f->room, f->cap, &m);
         if (r == -ENOBUFS)
             r = grow(f);
         else if (r == 0)

@@ -66,7 +66,7 @@ int leat_open(const struct leat_options *options, leat_bus **ret);
 leat_bus *leat_close(leat_bus *bus);
 
 /* leat_error is the text of the last error of this bus or of a pub or sub on it, in the calling thread's memory until that thread's next
- * call of leat_error; "" if there was none. */
+ * call of leat_error; "" if there was none. With NULL: why this thread's last leat_open failed. */
 const char *leat_error(leat_bus *bus);
 
 /* leat_strerror is the text of a code (0, a negative errno). */
@@ -272,7 +272,7 @@ int leat_sub_open(leat_bus *bus, const char *topic, const struct leat_sub_option
 
 /* leat_sub_receive: 1 a message; 0 none yet; LEAT_GAP; -EIDRM the topic was removed and all has been read; -ESTALE a gating cursor was
  * evicted (leat_error says why; leat_sub_seek goes on); -EBADMSG quarantined; -ENOBUFS too many messages are held (as many as the
- * topic's depth). Never waits (reading the log may wait for the disk and the daemon). */
+ * topic's depth, or one of a gating cursor a whole depth behind). Never waits (reading the log may wait for the disk and the daemon). */
 int leat_sub_receive(leat_sub *sub, struct leat_msg *ret);
 
 /* leat_sub_receive_many: up to n messages, all or part of what is there; a gap comes alone (LEAT_GAP is then the type of ret[0]: ret[0].lost > 0
@@ -280,18 +280,20 @@ int leat_sub_receive(leat_sub *sub, struct leat_msg *ret);
 int leat_sub_receive_many(leat_sub *sub, struct leat_msg *ret, unsigned n);
 
 /* leat_sub_release ends the use of a message, in any order: 0, or -ESTALE: it was overwritten while held, what was read from it must be
- * discarded (it then counts as lost; a LEAT_DURABLE subscription will be given it again). */
+ * discarded (it then counts as lost; a LEAT_DURABLE subscription goes back to it and is given it, and what came after it, again). -EINVAL: it
+ * is not held. */
 int leat_sub_release(leat_sub *sub, struct leat_msg *msg);
 
 /* leat_sub_wait: 1 something to receive, 0 time-out, or what leat_sub_receive would say. */
 int leat_sub_wait(leat_sub *sub, int64_t timeout_ns);
 
 /* leat_sub_fd is a descriptor for poll, epoll and the like: readable while there is something to receive, after leat_sub_receive has once
- * said 0. The library's; not to be read or closed. On kernels without io_uring's futex wait (before 6.7, or where io_uring is
+ * said 0; now and then also when there is nothing. The library's; not to be read or closed. On kernels without io_uring's futex wait (before 6.7, or where io_uring is
  * denied) the first call starts one thread for this subscription, which does nothing but wait and signal. */
 int leat_sub_fd(leat_sub *sub);
 
-/* leat_sub_seek moves the cursor. Messages held stay valid. */
+/* leat_sub_seek moves the cursor, to the oldest or the newest place there is if `to` lies beyond. Messages held stay valid. After an eviction
+ * it asks for a new cursor. -EBUSY: an evicted subscriber still holds messages. */
 int leat_sub_seek(leat_sub *sub, const struct leat_position *to);
 
 /* leat_sub_ack says that all up to seq is done with. The floor survives the process at once and the machine within 100 ms.
@@ -345,15 +347,15 @@ struct leat_inspect_sub {
 };
 int leat_inspect_sub(leat_inspect *i, const char *topic, uint32_t *index, struct leat_inspect_sub *ret);
 
-/* leat_inspect_read copies one message, from ring or log, if it is there: 1, 0 (not there, or aborted: then *ret_seq is the next that may be),
- * or a negative errno; -ENOBUFS: longer than `room`. */
+/* leat_inspect_read copies the message whose number stands in msg->seq, from ring or log, and fills in the rest of *msg: 1; 0: it is
+ * not there (yet), or was aborted, and msg->seq is then the next that may be there; or a negative errno; -ENOBUFS: longer than `room`. */
 struct leat_inspect_msg {
     uint64_t seq, key, time_ns;
     uint32_t len;
     uint16_t type, publisher;
 };
-int leat_inspect_read(leat_inspect *i, const char *topic, uint64_t seq, void *buf, size_t room,
-                      struct leat_inspect_msg *ret);
+int leat_inspect_read(leat_inspect *i, const char *topic, void *buf, size_t room,
+                      struct leat_inspect_msg *msg);
 
 #ifdef __cplusplus
 }

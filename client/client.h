@@ -124,7 +124,7 @@ void leat__close_fds(int fds[WIRE_FDS_MAX]);
 
 /* --- starting a daemon (start.c) -------------------------------------------------------------- */
 
-/* leat__start starts a private daemon at `path` (the user's own bus when `mine`) and waits until it says that it is ready, or is gone
+/* leat__start starts a private daemon at `path` (the user's own bus when `mine`, else with a store beside it) and waits until it says that it is ready, or is gone
  * again because another was first. 0 means that connecting is worth a try. -ENOENT: there is no leatd. */
 int leat__start(const char *path, bool mine, int64_t deadline);
 

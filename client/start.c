@@ -134,14 +134,16 @@ await_ready(int fd, int64_t deadline)
 int
 leat__start(const char *path, bool mine, int64_t deadline)
 {
-    char program[PATH_MAX], socket[LEAT__PATH], ready[] = {"--ready-fd=3"};
-    char user[] = "--user", option[] = "--socket";
-    char *own[] = {program, user, ready, NULL}, *named[] = {program, option, socket, ready, NULL};
+    char program[PATH_MAX], socket[LEAT__PATH], store[LEAT__PATH + 8], ready[] = "--ready-fd=3";
+    char user[] = "--user", at[] = "--socket", in[] = "--store";
+    char *own[] = {program, user, ready, NULL};
+    char *named[] = {program, user, at, socket, in, store, ready, NULL};
     int pipe[2], r;
 
     if (!find_daemon(program))
         return -ENOENT;
     (void)snprintf(socket, sizeof socket, "%s", path);
+    (void)snprintf(store, sizeof store, "%s.store", path);
     if (pipe2(pipe, O_CLOEXEC))
         return -errno;
     r = launch(mine ? own : named, pipe[1]);

@@ -206,6 +206,24 @@ allow(struct leat_sub *s)
     return until > next;
 }
 
+/* The slots behind a gap have mostly been overtaken too, by one message each: it is told as one. */
+static void
+widen_gap(struct leat_sub *s)
+{
+    struct ring_msg m;
+
+    for (uint64_t steps = 0; steps < s->map.view.geo.depth; steps++) {
+        if (ring_peek(&s->map.view, s->ring.next, &m) != RING_GAP)
+            return;
+        if (ring_receive(&s->ring, &m) != RING_GAP || m.first != s->gap_first + s->gap_lost) {
+            /* An aborted place, or it has changed: whatever stands there is looked at again. */
+            s->ring.next = shm_min(s->ring.next, s->gap_first + s->gap_lost);
+            return;
+        }
+        s->gap_lost += m.lost;
+    }
+}
+
 /* What the ring said other than "a message, and it is yours". */
 static int
 judge(struct leat_sub *s, int verdict, const struct ring_msg *m)
@@ -227,12 +245,14 @@ judge(struct leat_sub *s, int verdict, const struct ring_msg *m)
     }
     s->gap_first = m->first;
     s->gap_lost = m->lost;
+    widen_gap(s);
     return LEAT__AGAIN;
 }
 
 static int
 from_ring(struct leat_sub *s, struct leat_msg *ret)
 {
+    uint64_t next = s->ring.next;
     struct ring_msg m;
     int r;
 
@@ -241,7 +261,7 @@ from_ring(struct leat_sub *s, struct leat_msg *ret)
         return LEAT__AGAIN;
     }
     if (!allow(s))
-        return s->gating && s->held ? too_many(s) : nothing(s);
+        return s->gating && leat__ring_ready(&s->map.view, &next, false) ? too_many(s) : nothing(s);
     r = ring_receive(&s->ring, &m);
     if (r != RING_MESSAGE || m.seq >= s->plain_until)
         return judge(s, r, &m);

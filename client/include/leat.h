@@ -46,8 +46,9 @@ typedef struct leat_inspect leat_inspect;
 /* leat_options: how to reach a bus.
  *   path      the daemon's socket; NULL: $LEAT_BUS, else the user's ($XDG_RUNTIME_DIR/leat/bus, or
  *             /tmp/leat-UID/bus) if it exists, else the system's (/run/leat/bus)
- *   flags     LEAT_AUTOSTART: if no daemon answers, start a private one (the user's, or at `path`), which stays
- *             until `leatd --stop` or the end of the user's session
+ *   flags     LEAT_AUTOSTART: if no daemon answers, start a private one (the user's, or at `path` with its store in
+ *             `path`.store), which stays until `leatd --stop` or the end of the user's session. leatd is looked for as
+ *             $LEATD, beside the running program and in $PATH
  *   timeout_ns  how long one question to the daemon may take; 0: 5 s */
 struct leat_options {
     uint32_t size;

@@ -60,8 +60,13 @@ check_slot(const struct ring_view *v, struct ring_report *r, uint64_t seq)
     int64_t diff = ring_stamp_diff(stamp, seq);
     int64_t before = ring_stamp_diff(stamp, seq - v->geo.depth);
 
-    if (diff > 7)
-        return 0; /* lapped while we look */
+    if (diff > 7) { /* lapped while we look, if that can be */
+        uint64_t there = ring_stamp_seq(stamp);
+        uint64_t tail = atom_load_acquire(ring_tail(v)); /* acquire: CLAIM */
+        if (((there - seq) & v->mask) || there >= tail)
+            return found(r, "a slot's stamp is ahead of the tail, or in the wrong slot", seq);
+        return 0;
+    }
     if (ring_stamp_is_message(stamp, seq)) {
         uint64_t meta = atom_load_relaxed(&s->meta), pos = atom_load_relaxed(&s->payload[0]);
         if (atom_load_after_reads(&s->stamp) == stamp && !ring__meta_is_sound(v, meta, pos))

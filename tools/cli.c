@@ -240,7 +240,7 @@ static int
 no_bus(const struct cli *c, int code, const char *text)
 {
     if (text && *text)
-        return cli_error(c, "%s (start leatd, or set -b or LEAT_BUS)", text);
+        return cli_error(c, "%s", text);
     return cli_error(c, "the bus at %s: %s (start leatd, or set -b or LEAT_BUS)", bus_name(c),
                      leat_strerror(code));
 }
@@ -311,16 +311,28 @@ on_signal(int signal)
 {
     (void)signal;
     interrupted = 1;
+    (void)alarm(1);
+}
+
+/* A call that waits for ever, as publishing to a full topic may, does not see the flag. */
+static void
+on_alarm(int signal)
+{
+    (void)signal;
+    _exit(128 + SIGINT);
 }
 
 void
 cli_interrupts(void)
 {
-    struct sigaction action = {.sa_handler = on_signal, .sa_flags = (int)SA_RESETHAND};
+    struct sigaction ask = {.sa_handler = on_signal, .sa_flags = (int)SA_RESETHAND};
+    struct sigaction force = {.sa_handler = on_alarm};
 
-    (void)sigemptyset(&action.sa_mask);
-    (void)sigaction(SIGINT, &action, NULL);
-    (void)sigaction(SIGTERM, &action, NULL);
+    (void)sigemptyset(&ask.sa_mask);
+    (void)sigemptyset(&force.sa_mask);
+    (void)sigaction(SIGINT, &ask, NULL);
+    (void)sigaction(SIGTERM, &ask, NULL);
+    (void)sigaction(SIGALRM, &force, NULL);
 }
 
 bool

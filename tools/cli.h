@@ -78,7 +78,8 @@ int cli_end(const char *verb, int status);
  * after saying so. */
 int cli_write_status(const char *verb, int code);
 
-/* cli_interrupts makes SIGINT and SIGTERM set a flag, once; a second one ends the program. */
+/* cli_interrupts makes SIGINT and SIGTERM set a flag, once. A second one ends the program, and so does a second that
+ * passes: some calls wait for ever. */
 void cli_interrupts(void);
 bool cli_interrupted(void);
 

@@ -221,12 +221,10 @@ confirm(const struct cli *c, leat_bus *bus, const char *name, const struct wish 
         return CLI_OK;
     if (wish->memory && info.durability == LEAT_DISK)
         return cli_error(
-            c,
-            "%s: the daemon's rule for this name makes it a disk topic, --memory notwithstanding",
-            name);
+            c, "%s: made, but as a disk topic: the daemon's rule for this name says so", name);
     if (wish->block && info.when_full == LEAT_OVERWRITE)
         return cli_error(
-            c, "%s: the daemon's rule for this name makes it overwrite, --block notwithstanding",
+            c, "%s: made, but so that it overwrites: the daemon's rule for this name says so",
             name);
     return CLI_OK;
 }

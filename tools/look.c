@@ -8,22 +8,32 @@
  * among them. */
 #define LOOK_ALL (1u << 18)
 
+/* A later lap has come while we look: then the tail is ahead of it. */
+static bool
+may_be_lapped(const struct ring_view *v, uint64_t stamp, uint64_t seq)
+{
+    uint64_t there = ring_stamp_seq(stamp);
+
+    return !((there - seq) & v->mask) &&
+           there < atom_load_acquire(ring_tail(v)); /* acquire: CLAIM */
+}
+
 static void
 see(struct look *l, struct look_cell *cell, const struct ring_view *v, uint64_t seq)
 {
     uint64_t stamp = atom_load_acquire(&ring_slot(v, seq)->stamp); /* acquire: COMMIT */
     int64_t diff = ring_stamp_diff(stamp, seq);
 
-    if (diff > 7 || ring_stamp_is_message(stamp, seq)) {
+    if (seq >= l->tail) {
+        cell->empty++;
+        return;
+    }
+    if (ring_stamp_is_message(stamp, seq) || (diff > 7 && may_be_lapped(v, stamp, seq))) {
         cell->messages++;
         return;
     }
     if (diff == RING_ABORTED) {
         cell->aborted++;
-        return;
-    }
-    if (seq < v->geo.origin) {
-        cell->empty++;
         return;
     }
     if (diff != RING_BUSY &&
@@ -42,7 +52,7 @@ see_cell(struct look *l, struct look_cell *cell, const struct ring_view *v)
     uint64_t end = cell->first + cell->slots, step;
 
     for (uint64_t q = cell->first; q < end; q += step) {
-        step = l->tail - q > LOOK_ALL ? l->stride : 1;
+        step = l->all.first + l->all.slots - q > LOOK_ALL ? l->stride : 1;
         see(l, cell, v, q);
     }
     l->all.messages += cell->messages;
@@ -90,10 +100,9 @@ look_take(const struct ring_view *v, unsigned cells, struct look *ret)
     }
     cells = cells > LOOK_CELLS_MAX ? LOOK_CELLS_MAX : cells ? cells : 1;
     l->cells = (unsigned)shm_min(cells, depth);
-    /* A ring that has not gone round once has places that were never used: they stand before the origin. */
-    l->low = l->tail > depth ? l->tail - depth : 0;
+    l->low = l->tail - v->geo.origin > depth ? l->tail - depth : v->geo.origin;
     l->all.first = l->low;
-    l->all.slots = l->tail - l->low;
+    l->all.slots = depth;
     for (unsigned i = 0; i < l->cells; i++) {
         uint64_t from = l->all.slots * i / l->cells, to = l->all.slots * (i + 1) / l->cells;
         l->cell[i].first = l->low + from;

@@ -24,7 +24,8 @@ struct look_flight {
 
 struct look {
     const char *damage; /* NULL, or what cannot be; the rest may then be incomplete */
-    uint64_t low, tail; /* the ring holds at most [low, tail) */
+    uint64_t low,
+        tail; /* the ring holds at most [low, tail); before its first lap is full it has room behind */
     uint64_t durable, gate;
     uint32_t gate_who; /* the cursor that is at the gate; UINT32_MAX: none gates */
     uint64_t stride;   /* only every so many slots were looked at */

@@ -3,11 +3,13 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include "client/client.h"
@@ -386,7 +388,31 @@ bool
 place_alive(const struct ring_view *v)
 {
     uint64_t pid = atom_load_relaxed(&ring_daemon(v)->pid);
-    uint64_t start = atom_load_relaxed(&ring_daemon(v)->start), now;
+    uint64_t start = atom_load_relaxed(&ring_daemon(v)->start);
+    struct pollfd poller = {.fd = -1, .events = POLLIN};
+    bool alive;
 
-    return pid && pid <= INT32_MAX && !shm_process_start((pid_t)pid, &now) && now == start;
+    if (!pid || pid > INT32_MAX || shm_process_pidfd((pid_t)pid, start, &poller.fd))
+        return false;
+    alive = poll(&poller, 1, 0) == 0;
+    (void)close(poller.fd);
+    return alive;
+}
+
+/* The kernel's list of locks: "1: FLOCK  ADVISORY  WRITE 812 08:01:12345 0 EOF". */
+bool
+place_locked(const struct stat *st)
+{
+    FILE *f = fopen("/proc/locks", "re");
+    char line[256], want[64];
+    bool found = false;
+
+    if (!f)
+        return false;
+    (void)snprintf(want, sizeof want, " %02x:%02x:%llu ", major(st->st_dev), minor(st->st_dev),
+                   (unsigned long long)st->st_ino);
+    while (!found && fgets(line, sizeof line, f))
+        found = strstr(line, " FLOCK ") && strstr(line, want);
+    (void)fclose(f);
+    return found;
 }

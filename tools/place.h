@@ -6,6 +6,7 @@
 
 #include <limits.h>
 #include <stdbool.h>
+#include <sys/stat.h>
 
 #include "ring/ring.h"
 #include "shm/name.h"
@@ -43,5 +44,8 @@ void place_ring_close(struct place_ring *r);
 
 /* place_alive says whether the daemon that a topic's memory names is running. */
 bool place_alive(const struct ring_view *v);
+
+/* place_locked says whether somebody holds a flock on a file, without taking it: a daemon does on segments that it writes. */
+bool place_locked(const struct stat *st);
 
 #endif

@@ -12,7 +12,7 @@
 #include <unistd.h>
 
 #define BATCH_MAX 4096
-/* A call that waits for room is cut into pieces of this length, so that a signal is noticed. */
+/* The wait for the disk is cut into pieces of this length, so that a signal is noticed. */
 #define PIECE_NS 200000000ll
 
 enum {
@@ -57,8 +57,8 @@ struct pub {
     struct cli cli;
     uint64_t count; /* 0: no limit */
     uint64_t size, batch, key;
-    double rate; /* a second; 0: no limit */
-    int64_t timeout_ns;
+    double rate;        /* a second; 0: no limit */
+    int64_t timeout_ns; /* negative: for ever */
     uint16_t type;
     bool whole, wait_durable, verbose, generate, no_autostart, no_create;
     char separator;
@@ -154,8 +154,6 @@ read_options(struct pub *p, int argc, char **argv)
     p->generate = p->count && p->cli.count == 1;
     if (p->whole && (p->generate || p->batch > 1))
         return cli_usage(&p->cli, "--whole is one message: it takes neither --count nor --batch");
-    if (p->wait_durable && p->timeout_ns < 0)
-        return cli_usage(&p->cli, "--timeout: must not be negative");
     return 0;
 }
 
@@ -226,22 +224,13 @@ pace(const struct pub *p)
 static int
 send_out(struct pub *p, unsigned n)
 {
-    uint64_t waited = 0, first = 0;
-    int r;
+    uint64_t first = 0;
+    int r = p->rate > 0 ? pace(p) : 0;
 
-    if (p->rate > 0 && (r = pace(p)))
+    if (r)
         return r;
-    for (;;) {
-        r = n == 1 ? leat_pub_send_keyed(p->pub, p->out, &first)
-                   : leat_pub_send_many(p->pub, p->out, n, &first);
-        if (r != -EAGAIN)
-            break;
-        if (cli_interrupted())
-            return -EINTR;
-        waited += PIECE_NS;
-        if (p->timeout_ns && waited >= (uint64_t)p->timeout_ns)
-            return -EAGAIN;
-    }
+    r = n == 1 ? leat_pub_send_keyed(p->pub, p->out, &first)
+               : leat_pub_send_many(p->pub, p->out, n, &first);
     if (r)
         return r;
     p->published += n;
@@ -319,7 +308,7 @@ open_pub(struct pub *p)
     r = cli_open(&p->cli, p->no_autostart ? 0 : LEAT_AUTOSTART, &p->bus);
     if (r)
         return r;
-    o.timeout_ns = p->timeout_ns && p->timeout_ns < PIECE_NS ? p->timeout_ns : PIECE_NS;
+    o.timeout_ns = p->timeout_ns < 0 ? 0 : p->timeout_ns ? p->timeout_ns : LEAT_NO_WAIT;
     o.flags = p->no_create ? 0 : LEAT_CREATE;
     r = leat_pub_open(p->bus, p->topic, &o, &p->pub);
     r = r ? r : leat_topic_info(p->bus, p->topic, &info);
@@ -361,7 +350,7 @@ wait_durable(struct pub *p)
         return CLI_OK;
     while ((r = leat_pub_wait_durable(p->pub, p->last_seq, PIECE_NS)) == -ETIMEDOUT) {
         waited += PIECE_NS;
-        if (cli_interrupted() || (p->timeout_ns && waited >= (uint64_t)p->timeout_ns))
+        if (cli_interrupted() || (p->timeout_ns >= 0 && waited >= (uint64_t)p->timeout_ns))
             return cli_error(&p->cli,
                              "%s: message %" PRIu64 " is published, but not on stable storage yet",
                              p->topic, p->last_seq);
@@ -387,7 +376,7 @@ end(struct pub *p)
 int
 verb_pub(int argc, char **argv)
 {
-    struct pub p = {.size = 64, .batch = 1, .separator = '\n'};
+    struct pub p = {.size = 64, .batch = 1, .separator = '\n', .timeout_ns = -1};
     int r = read_options(&p, argc, argv), status;
 
     if (r)

@@ -225,7 +225,7 @@ raw_json(const struct look_raw *raw)
     struct buf hex = {0};
 
     (void)json_object_set_new(o, "time_ns", table_u64(raw->time_ns));
-    (void)json_object_set_new(o, "key", table_hex(raw->key));
+    (void)json_object_set_new(o, "key_hex", table_hex(raw->key));
     (void)json_object_set_new(o, "length", table_u64(raw->meta >> 32));
     (void)json_object_set_new(o, "type", table_u64(raw->meta >> 16 & 0xffff));
     (void)json_object_set_new(o, "publisher", table_u64(raw->meta & 0xffff));

@@ -61,8 +61,8 @@ draw_bar(struct buf *b, const struct ring_picture *p)
     char low[24], tail[24];
     int room;
 
-    (void)snprintf(low, sizeof low, "%" PRIu64, shm_max(l->low, p->view->geo.origin));
-    (void)snprintf(tail, sizeof tail, "%" PRIu64, l->tail);
+    (void)snprintf(low, sizeof low, "%" PRIu64, l->low);
+    (void)snprintf(tail, sizeof tail, "%" PRIu64, l->low + l->all.slots);
     room = (int)l->cells + 2 - (int)strlen(low) - (int)strlen(tail);
     buf_printf(b, " %s%*s%s\n [", low, room > 1 ? room : 1, "", tail);
     for (unsigned i = 0; i < l->cells; i++) {
@@ -83,7 +83,7 @@ struct marks {
 static void
 put_mark(struct marks *m, const struct look *l, uint64_t seq, char letter)
 {
-    unsigned column = seq >= l->tail ? l->cells : look_cell_of(l, seq);
+    unsigned column = seq >= l->low + l->all.slots ? l->cells : look_cell_of(l, seq);
 
     for (int r = 0; r < MARK_ROWS; r++) {
         if (m->row[r][column] != ' ')
@@ -104,6 +104,7 @@ draw_marks(struct buf *b, struct ring_picture *p)
     size_t i;
 
     memset(m.row, ' ', sizeof m.row);
+    put_mark(&m, l, l->tail, 'T');
     if (p->view->geo.durability == RING_DISK)
         put_mark(&m, l, l->durable + 1, 'D');
     json_array_foreach(p->cursors, i, cursor)
@@ -133,10 +134,11 @@ draw_legend(struct buf *b, const struct ring_picture *p)
         b, "\n  %s %s held for a cursor  %s done with  %s never used  %s in flight  %s aborted",
         term_style(t, TERM_PLAIN), shade_text(t, SHADE_HELD), shade_text(t, SHADE_DONE),
         shade_text(t, SHADE_EMPTY), shade_text(t, SHADE_FLIGHT), shade_text(t, SHADE_ABORTED));
-    buf_printf(b, "%s\n", p->view->geo.durability == RING_DISK ? "  D durable up to here" : "");
+    buf_printf(b, "\n  T tail%s; ",
+               p->view->geo.durability == RING_DISK ? "  D durable up to here" : "");
     buf_printf(b,
-               "   a cell is %" PRIu64 " slot%s; %" PRIu64 " messages, %" PRIu64
-               " in flight, %" PRIu64 " aborted%s\n",
+               "a cell is %" PRIu64 " slot%s; %" PRIu64 " messages, %" PRIu64 " in flight, %" PRIu64
+               " aborted%s\n",
                each, each == 1 ? "" : "s", l->all.messages, l->all.flight, l->all.aborted,
                l->stride > 1 ? " (of those looked at)" : "");
 }

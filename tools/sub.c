@@ -19,7 +19,6 @@ enum {
     OPT_GATING,
     OPT_DURABLE,
     OPT_DURABLE_ONLY,
-    OPT_FORMAT,
     OPT_HEX,
     OPT_CREATE,
     OPT_NO_AUTOSTART,
@@ -45,7 +44,7 @@ static const struct cli_option options[] = {
     {OPT_GATING, "gating", NULL, "hold publishers back rather than lose (memory topics)"},
     {OPT_DURABLE, "durable", NULL, "read the log when fallen behind (disk topics)"},
     {OPT_DURABLE_ONLY, "durable-only", NULL, "show a message only once it is on stable storage"},
-    {OPT_FORMAT, "format", "STRING", "how to print a message ['%s\\n']"},
+    {'F', "format", "STRING", "how to print a message ['%s\\n']"},
     {OPT_HEX, "hex", NULL, "print a line about it and a dump of its bytes"},
     {'0', "null", NULL, "end each message with a zero byte, not a newline"},
     {'q', "quiet", NULL, "say nothing of gaps"},
@@ -111,7 +110,7 @@ set_value(struct sub *s, int id)
     case 'n':
         r = cli_count(&s->cli, "--count", &s->count);
         return r ? r : s->count ? 0 : cli_usage(&s->cli, "--count: at least 1");
-    case OPT_FORMAT:
+    case 'F':
         s->format = s->cli.value;
         bad = format_check(s->format);
         return bad ? cli_usage(&s->cli, "--format: %s", bad) : 0;

@@ -117,8 +117,8 @@ print_facts(struct buf *b, const json_t *report)
                    number(ring, "aborted"), number(ring, "in_flight"));
     if (log)
         buf_printf(b,
-                   "  log   %zu segments, %" PRIu64 " messages from %" PRIu64 " to %" PRIu64
-                   ", %s, %zu subscriptions\n",
+                   "  log   segments %zu, %" PRIu64 " messages from %" PRIu64 " to %" PRIu64
+                   ", %s, subscriptions %zu\n",
                    json_array_size(json_object_get(log, "segments")), number(log, "messages"),
                    number(log, "first"), number(log, "next") ? number(log, "next") - 1 : 0,
                    units_size(number(log, "bytes"), &room),
@@ -225,32 +225,48 @@ check_folder(struct run *run, const char *operand)
     check_topic(run, &place, name + 1);
 }
 
+/* What a word means: a topic of the bus if there is one of that name, else a directory. */
+static bool
+is_folder(const struct place *place, const char *operand)
+{
+    struct place_ring ring;
+    char log[PATH_MAX];
+    struct stat st;
+    int r;
+
+    if (strchr(operand, '/'))
+        return true;
+    if (stat(operand, &st) || !S_ISDIR(st.st_mode))
+        return false;
+    if (!place)
+        return true;
+    r = place_ring_open(place, operand, &ring);
+    if (!r)
+        place_ring_close(&ring);
+    return r == -ENOENT && place_log(place, operand, log);
+}
+
 static void
 check_operands(struct run *run)
 {
     struct place place;
-    struct stat st;
-    int r = -ENOENT, found = place_find(run->cli.bus, &place);
+    bool found = !place_find(run->cli.bus, &place), missed = false;
 
     for (int k = 0; k < run->cli.count; k++) {
         const char *operand = run->cli.operands[k];
-        bool folder = !stat(operand, &st) && S_ISDIR(st.st_mode);
-        if (strchr(operand, '/') || (folder && found)) {
+        if (is_folder(found ? &place : NULL, operand))
             check_folder(run, operand);
-            continue;
-        }
-        r = found;
-        if (!r)
+        else if (found)
             check_topic(run, &place, operand);
         else
-            run->status = VERIFY_BLIND;
+            missed = true;
     }
-    if (!run->cli.count && !(r = found))
+    if (!run->cli.count && found)
         check_all(run, &place);
-    if (found && (!run->cli.count || run->status == VERIFY_BLIND) && r) {
+    if (missed || (!run->cli.count && !found)) {
         (void)cli_error(&run->cli,
                         "there is no bus here (set -b or LEAT_BUS, or name a directory)");
-        run->status = VERIFY_BLIND;
+        run->status = worse(run->status, VERIFY_BLIND);
     }
 }
 

@@ -87,7 +87,7 @@ verify_ring(struct verify *v)
         return 0;
     }
     v->has_ring = true;
-    v->alive = place_alive(&ring.view);
+    v->alive = !v->place->directory && place_alive(&ring.view);
     v->topic_id = ring_header(&ring.view)->topic_id;
     if (ring.view.geo.durability == RING_DISK)
         v->durable = atom_load_acquire(&ring_daemon(&ring.view)->durable); /* acquire: DURABLE */

@@ -162,7 +162,7 @@ judge_last(struct walk *w, int ended)
                        "the log ends here, but all up to %" PRIu64 " was reported durable",
                        durable);
         found(w, VERIFY_DAMAGED, text);
-    } else if (d.end == LOG_END_TORN && !w->v->alive) {
+    } else if (d.end == LOG_END_TORN && !w->v->alive && !place_locked(&w->st)) {
         (void)snprintf(text, sizeof text, "a write was torn here: %" PRIu64 " bytes will be cut%s",
                        d.bytes, ended < 0 ? "" : ", none of which were durable");
         found(w, VERIFY_CUT, text);

@@ -106,7 +106,7 @@ start_daemon(struct teller *t)
 static void
 start_service(struct teller *t, int i)
 {
-    char journal[4200], name[8], index[8];
+    char journal[4200], name[16], index[16];
 
     (void)snprintf(journal, sizeof journal, "%s/S%d.journal", t->dir, i + 1);
     (void)snprintf(name, sizeof name, "S%d", i + 1);

@@ -235,7 +235,7 @@ struct leat_sub {
     bool gating, durable, named, durable_only, fenced;
     bool attached; /* there is a cursor */
     bool from_log; /* it reads the log now */
-    bool stalled;  /* and could not go on, for want of a daemon */
+    bool log_gone; /* with its topic */
     uint8_t wait;  /* enum leat_wait */
     uint8_t rewinds;
     uint64_t gap_first, gap_lost; /* to be told next */

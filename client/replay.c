@@ -98,6 +98,7 @@ log_is_gone(struct leat_sub *s)
 {
     uint64_t oldest = ring_oldest(&s->map.view);
 
+    s->log_gone = true;
     if (s->ring.next >= oldest)
         return LEAT__TAKE_RING;
     lose_until(s, oldest);
@@ -157,8 +158,7 @@ open_segment(struct leat_sub *s)
     request.start = WIRE_AT_SEQ;
     request.value = s->ring.next;
     r = leat__ask(s->bus, &request, &answer);
-    s->stalled = r == -ECONNREFUSED || r == -ETIMEDOUT;
-    if (s->stalled) {
+    if (r == -ECONNREFUSED || r == -ETIMEDOUT) {
         y->retry_at = leat__deadline(RETRY_NS);
         return 0;
     }

@@ -166,7 +166,10 @@ leat__should_leave_ring(const struct leat_sub *s)
     uint64_t depth = s->map.view.geo.depth, oldest = ring_oldest(&s->map.view);
     bool full = oldest > s->map.view.geo.origin;
 
-    return s->ring.next < oldest + (full ? depth / 4 : 0);
+    /* What is not durable yet stands in the ring alone, and cannot be overwritten there. */
+    return !s->log_gone && s->ring.next < oldest + (full ? depth / 4 : 0) &&
+           s->ring.next <=
+               atom_load_acquire(&ring_daemon(&s->map.view)->durable); /* acquire: DURABLE */
 }
 
 bool
@@ -238,7 +241,7 @@ judge(struct leat_sub *s, int verdict, const struct ring_msg *m)
         s->ring.next = m->seq;
         return LEAT__AGAIN;
     }
-    if (is_evicted(s) || s->durable) {
+    if (is_evicted(s) || (s->durable && !s->log_gone)) {
         s->ring.next = m->first;
         s->from_log = s->durable;
         return LEAT__AGAIN;

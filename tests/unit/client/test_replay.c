@@ -1,0 +1,375 @@
+/* Reading the log and changing over to the ring, against a real daemon. */
+#include "tests/unit/client/bus.h"
+
+#include "client/client.h"
+#include "log/encode.h"
+
+/* Lengths of all kinds: inline, in the lane, and so that batches end everywhere. */
+static size_t
+length_of(uint64_t n)
+{
+    static const size_t lens[] = {8, 20, 32, 33, 100, 500, 3000, 9000};
+
+    return lens[n * 2654435761u % (sizeof lens / sizeof *lens)];
+}
+
+static void
+send_run(leat_pub *p, uint64_t from, uint64_t to)
+{
+    for (uint64_t n = from; n <= to; n++)
+        assert_int_equal(bus_send(p, n, length_of(n)), n);
+}
+
+static void
+expect_run(leat_sub *s, uint64_t from, uint64_t to)
+{
+    for (uint64_t n = from; n <= to; n++)
+        assert_int_equal(bus_expect(s, n, length_of(n)), n);
+}
+
+static uint32_t
+is_from_log(leat_sub *s)
+{
+    struct leat_sub_stat stat;
+
+    assert_int_equal(leat_sub_stat(s, &stat), 0);
+    return stat.from_log;
+}
+
+/* From the first message on, long gone from the ring, to the newest. */
+static void
+test_from_the_beginning(void **state)
+{
+    struct bus *b = *state;
+    struct leat_sub_stat stat;
+    leat_sub *s;
+    leat_pub *p;
+
+    bus_topic(b, "log.begin", 64, LEAT_DISK);
+    p = bus_pub(b, "log.begin", 0);
+    send_run(p, 1, 5000);
+    s = bus_sub(b, "log.begin", LEAT_DURABLE, LEAT_EARLIEST);
+    assert_int_equal(is_from_log(s), 1);
+    expect_run(s, 1, 5000);
+    assert_int_equal(leat_sub_wait(s, 0), 0);
+    assert_int_equal(is_from_log(s), 0);
+    send_run(p, 5001, 5010);
+    expect_run(s, 5001, 5010);
+    assert_int_equal(leat_sub_stat(s, &stat), 0);
+    assert_int_equal(stat.received, 5010);
+    assert_int_equal(stat.lost, 0);
+    leat_sub_close(s);
+    leat_pub_close(p);
+}
+
+/* A reader that is overtaken, again and again, gets everything once. */
+static void
+test_in_and_out(void **state)
+{
+    struct bus *b = *state;
+    uint64_t sent = 0, got = 0;
+    leat_sub *s;
+    leat_pub *p;
+    unsigned from_log = 0;
+
+    bus_topic(b, "log.inout", 64, LEAT_DISK);
+    p = bus_pub(b, "log.inout", 0);
+    s = bus_sub(b, "log.inout", LEAT_DURABLE, LEAT_LATEST);
+    for (unsigned round = 0; round < 40; round++) {
+        uint64_t more = round % 3 ? 200 : 10;
+        send_run(p, sent + 1, sent + more);
+        sent += more;
+        expect_run(s, got + 1, sent - 3);
+        got = sent - 3;
+        from_log += is_from_log(s);
+    }
+    expect_run(s, got + 1, sent);
+    assert_true(from_log > 0);
+    leat_sub_close(s);
+    leat_pub_close(p);
+}
+
+static void
+test_middle(void **state)
+{
+    struct bus *b = *state;
+    struct leat_sub_options o = LEAT_SUB_OPTIONS_INIT;
+    struct leat_position to = {.start = LEAT_AT_SEQ, .value = 1234};
+    leat_sub *s;
+    leat_pub *p;
+
+    bus_topic(b, "log.middle", 64, LEAT_DISK);
+    p = bus_pub(b, "log.middle", 0);
+    send_run(p, 1, 4000);
+    o.kind = LEAT_DURABLE;
+    o.start = LEAT_AT_SEQ;
+    o.start_value = 2777;
+    assert_int_equal(leat_sub_open(b->bus, "log.middle", &o, &s), 0);
+    expect_run(s, 2777, 2800);
+    assert_int_equal(leat_sub_seek(s, &to), 0);
+    expect_run(s, 1234, 4000);
+    to.value = 1;
+    assert_int_equal(leat_sub_seek(s, &to), 0);
+    expect_run(s, 1, 10);
+    to.start = LEAT_LATEST;
+    assert_int_equal(leat_sub_seek(s, &to), 0);
+    assert_int_equal(leat_sub_wait(s, 0), 0);
+    leat_sub_close(s);
+    leat_pub_close(p);
+}
+
+/* Messages from the log stay as they are while held, whatever is read meanwhile. */
+static void
+test_held(void **state)
+{
+    struct bus *b = *state;
+    struct leat_msg m[50];
+    leat_sub *s;
+    leat_pub *p;
+
+    bus_topic(b, "log.held", 64, LEAT_DISK);
+    p = bus_pub(b, "log.held", 0);
+    send_run(p, 1, 3000);
+    s = bus_sub(b, "log.held", LEAT_DURABLE, LEAT_EARLIEST);
+    for (unsigned i = 0; i < 50; i++) {
+        assert_int_equal(leat_sub_wait(s, 10000000000), 1);
+        assert_int_equal(leat_sub_receive(s, &m[i]), 1);
+        for (uint64_t n = m[i].seq + 1; n < m[i].seq + 40; n++)
+            bus_expect(s, n, length_of(n));
+    }
+    for (unsigned i = 0; i < 50; i++) {
+        assert_true(bus_payload_is(m[i].data, m[i].len, m[i].seq));
+        if (i % 2)
+            assert_int_equal(leat_sub_release(s, &m[i]), 0);
+    }
+    /* What is not released is freed with the subscription. */
+    leat_sub_close(s);
+    leat_pub_close(p);
+}
+
+/* A message longer than a batch stands in pieces. */
+static void
+test_pieces(void **state)
+{
+    static const size_t lens[] = {100, 5000000, 20, 1048576, 3000000, 1048496, 1048456, 7, 4000000};
+    const unsigned count = sizeof lens / sizeof *lens;
+    struct leat_topic_options o = LEAT_TOPIC_OPTIONS_INIT;
+    struct bus *b = *state;
+    leat_sub *s;
+    leat_pub *p;
+
+    o.depth = 8;
+    o.lane_size = 16 << 20;
+    o.durability = LEAT_DISK;
+    assert_int_equal(leat_topic_create(b->bus, "log.pieces", &o), 0);
+    p = bus_pub(b, "log.pieces", 0);
+    for (uint64_t n = 0; n < 2 * count; n++)
+        bus_send(p, n, lens[n % count] < 8 ? 8 : lens[n % count]);
+    for (uint64_t n = 0; n < 40; n++)
+        bus_send(p, n, 8);
+    s = bus_sub(b, "log.pieces", LEAT_DURABLE, LEAT_EARLIEST);
+    for (uint64_t n = 0; n < 2 * count; n++)
+        bus_expect(s, n, lens[n % count] < 8 ? 8 : lens[n % count]);
+    for (uint64_t n = 0; n < 40; n++)
+        bus_expect(s, n, 8);
+    leat_sub_close(s);
+    leat_pub_close(p);
+}
+
+/* Overwritten while it was held: a durable reader is given it again. */
+static void
+test_stale_comes_again(void **state)
+{
+    struct bus *b = *state;
+    struct leat_sub_stat stat;
+    struct leat_msg m[3];
+    leat_sub *s;
+    leat_pub *p;
+
+    bus_topic(b, "log.stale", 64, LEAT_DISK);
+    p = bus_pub(b, "log.stale", 0);
+    s = bus_sub(b, "log.stale", LEAT_DURABLE, LEAT_LATEST);
+    send_run(p, 1, 3);
+    assert_int_equal(leat_sub_receive_many(s, m, 3), 3);
+    send_run(p, 4, 300);
+    for (unsigned i = 0; i < 3; i++)
+        assert_int_equal(leat_sub_release(s, &m[i]), -ESTALE);
+    assert_int_equal(leat_sub_receive(s, &m[0]), 1);
+    assert_int_equal(m[0].seq, 1);
+    assert_int_equal(m[0].attempts, 2);
+    assert_true(bus_payload_is(m[0].data, m[0].len, 1));
+    assert_int_equal(leat_sub_release(s, &m[0]), 0);
+    expect_run(s, 2, 300);
+    assert_int_equal(leat_sub_stat(s, &stat), 0);
+    assert_int_equal(stat.stale, 3);
+    assert_int_equal(stat.received, 300);
+    assert_int_equal(stat.lost, 0);
+    leat_sub_close(s);
+    leat_pub_close(p);
+}
+
+/* Without the daemon a reader of the log has nothing, and goes on by itself when it is back. */
+static void
+test_daemon_away(void **state)
+{
+    struct bus *b = *state;
+    struct leat_msg m;
+    leat_sub *s;
+    leat_pub *p;
+
+    bus_topic(b, "log.away", 64, LEAT_DISK);
+    p = bus_pub(b, "log.away", 0);
+    send_run(p, 1, 1000);
+    assert_int_equal(leat_pub_wait_durable(p, 1000, 10000000000), 0);
+    s = bus_sub(b, "log.away", LEAT_DURABLE, LEAT_EARLIEST);
+    bus_kill(b, SIGKILL);
+    assert_int_equal(leat_sub_receive(s, &m), 0);
+    assert_int_equal(leat_sub_wait(s, 0), 0);
+    assert_int_equal(leat_sub_wait(s, 50000000), 0);
+    /* The ring takes what fits it, daemon or not. */
+    send_run(p, 1001, 1010);
+    bus_launch(b);
+    expect_run(s, 1, 1010);
+    leat_sub_close(s);
+    leat_pub_close(p);
+}
+
+/* After the shared memory is gone: the ring is empty, and all there was is in the log. */
+static void
+test_after_reboot(void **state)
+{
+    struct bus *b = *state;
+    leat_sub *s;
+    leat_pub *p;
+
+    bus_topic(b, "log.reboot", 64, LEAT_DISK);
+    p = bus_pub(b, "log.reboot", 0);
+    send_run(p, 1, 700);
+    assert_int_equal(leat_pub_wait_durable(p, 700, 10000000000), 0);
+    leat_pub_close(p);
+    b->bus = leat_close(b->bus);
+    bus_kill(b, SIGKILL);
+    bus_forget_memory(b);
+    bus_launch(b);
+    bus_open(b);
+    s = bus_sub(b, "log.reboot", LEAT_DURABLE, LEAT_EARLIEST);
+    p = bus_pub(b, "log.reboot", 0);
+    send_run(p, 701, 720);
+    expect_run(s, 1, 720);
+    leat_sub_close(s);
+    leat_pub_close(p);
+}
+
+static void
+segments(const struct bus *b, const char *topic, void (*each)(const char *path))
+{
+    char folder[256], path[600];
+    const struct dirent *e;
+    uint64_t first;
+    DIR *d;
+
+    (void)snprintf(folder, sizeof folder, "%s/%s", b->store, topic);
+    d = opendir(folder);
+    assert_non_null(d);
+    while ((e = readdir(d))) {
+        if (log_segment_parse(e->d_name, &first))
+            continue;
+        (void)snprintf(path, sizeof path, "%s/%.255s", folder, e->d_name);
+        each(path);
+    }
+    closedir(d);
+}
+
+/* One byte in the first batches. */
+static void
+damage(const char *path)
+{
+    int fd = open(path, O_RDWR | O_CLOEXEC);
+    char byte;
+
+    assert_true(fd >= 0);
+    assert_int_equal(pread(fd, &byte, 1, LOG_BLOCK + 200), 1);
+    byte = (char)(byte ^ 1);
+    assert_int_equal(pwrite(fd, &byte, 1, LOG_BLOCK + 200), 1);
+    close(fd);
+}
+
+static void
+test_damaged_batch(void **state)
+{
+    struct bus *b = *state;
+    struct leat_msg m;
+    leat_sub *s;
+    leat_pub *p;
+
+    bus_topic(b, "log.damaged", 64, LEAT_DISK);
+    p = bus_pub(b, "log.damaged", 0);
+    send_run(p, 1, 500);
+    assert_int_equal(leat_pub_wait_durable(p, 500, 10000000000), 0);
+    segments(b, "log.damaged", damage);
+    s = bus_sub(b, "log.damaged", LEAT_DURABLE, LEAT_EARLIEST);
+    assert_int_equal(leat_sub_receive(s, &m), -EBADMSG);
+    assert_non_null(strstr(leat_error(b->bus), "log.damaged"));
+    assert_int_equal(leat_sub_wait(s, 1000000000), -EBADMSG);
+    leat_sub_close(s);
+    leat_pub_close(p);
+}
+
+static void
+test_removed(void **state)
+{
+    struct bus *b = *state;
+    uint64_t next, got = 0;
+    int r;
+    struct leat_msg m;
+    leat_sub *s;
+    leat_pub *p;
+
+    bus_topic(b, "log.removed", 64, LEAT_DISK);
+    p = bus_pub(b, "log.removed", 0);
+    send_run(p, 1, 500);
+    assert_int_equal(leat_pub_wait_durable(p, 500, 10000000000), 0);
+    s = bus_sub(b, "log.removed", LEAT_DURABLE, LEAT_EARLIEST);
+    assert_int_equal(leat_topic_remove(b->bus, "log.removed"), 0);
+    /* The log went with it: what is gone is told, what the ring has is read. */
+    assert_int_equal(leat_sub_receive(s, &m), LEAT_GAP);
+    assert_int_equal(m.first, 1);
+    for (next = 1 + m.lost; next <= 500;) {
+        r = leat_sub_receive(s, &m);
+        if (r == LEAT_GAP) {
+            /* The slot stood, its bytes in the lane did not. */
+            assert_int_equal(m.first, next);
+            next += m.lost;
+            continue;
+        }
+        assert_int_equal(r, 1);
+        assert_int_equal(m.seq, next++);
+        assert_true(bus_payload_is(m.data, m.len, m.seq));
+        assert_int_equal(leat_sub_release(s, &m), 0);
+        got++;
+    }
+    assert_true(got > 0);
+    assert_int_equal(next, 501);
+    assert_int_equal(leat_sub_receive(s, &m), -EIDRM);
+    leat_sub_close(s);
+    leat_pub_close(p);
+}
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_from_the_beginning),
+        cmocka_unit_test(test_in_and_out),
+        cmocka_unit_test(test_middle),
+        cmocka_unit_test(test_held),
+        cmocka_unit_test(test_pieces),
+        cmocka_unit_test(test_stale_comes_again),
+        cmocka_unit_test(test_daemon_away),
+        cmocka_unit_test(test_after_reboot),
+        cmocka_unit_test(test_damaged_batch),
+        cmocka_unit_test(test_removed),
+    };
+
+    return cmocka_run_group_tests(tests, bus_setup, bus_teardown);
+}

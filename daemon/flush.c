@@ -305,6 +305,8 @@ send_batch(struct store *s, struct flush_batch *b, uint32_t before, uint32_t len
     f->count++;
     TESTPOINT("flush.issued");
     store__submit(s, &b->req, landed);
+    /* At once: the disk works on this batch while the next one is put together. */
+    io_flush(s->env.io);
 }
 
 static void

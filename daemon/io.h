@@ -82,6 +82,7 @@ struct io_req {
     uint16_t tries;
     uint16_t step;
     struct io_req *next;
+    struct io_req *covered; /* by the sync that this one waits for */
 };
 
 struct io_options {

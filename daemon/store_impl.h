@@ -28,7 +28,7 @@
 #define FLUSH_PENDING (256u << 10)
 #define FLUSH_INTERVAL_NS 5000000ull
 /* Batches of one topic in flight: enough to keep a disk busy, and half the staging buffers. */
-#define FLUSH_BATCHES 4
+#define FLUSH_BATCHES 8
 /* After so many files in a row that failed, the topic says so and is tried once a second. */
 #define FLUSH_FILES_MAX 3
 #define STORE_RETRY_NS 1000000000ull

@@ -164,8 +164,9 @@ many_in_flight(void **state)
     assert_int_equal(io_reap(v->f.io), 0);
     while (reaped < N) {
         assert_int_equal(io_readable(v->f.io, IO_PATIENCE_MS), 1);
+        /* None, when all that came were writes that now wait for their sync. */
         i = io_reap(v->f.io);
-        assert_in_range(i, 1, N);
+        assert_in_range(i, 0, N - reaped);
         reaped += i;
         assert_int_equal(io_pending(v->f.io), N - reaped);
         assert_in_range(v->f.io->begun, 0, 4);

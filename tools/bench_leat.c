@@ -43,6 +43,7 @@ open_end(struct end *e, struct bench_shared *shared, const char *bus, const char
 
     o.path = bus;
     so.kind = LEAT_GATING;
+    so.wait = LEAT_WAIT_SPIN;
     r = leat_open(&o, &e->bus);
     if (!r && publish)
         r = leat_pub_open(e->bus, publish, NULL, &e->pub);
@@ -165,7 +166,7 @@ leat_drain(struct bench_shared *shared, const struct bench_job *job)
     while (r >= 0 && got < job->count) {
         r = leat_sub_receive_many(e.sub, m, MANY);
         if (!r)
-            shm_pause();
+            r = leat_sub_wait(e.sub, -1) - 1;
         for (int i = 0; i < r; i++) {
             uint64_t word;
             memcpy(&word, m[i].data, sizeof word);
@@ -414,8 +415,8 @@ durable(struct bench *b)
 
     floor.count = leat.count = or_else(b->options->count, 256 * MIB / size);
     o.durability = LEAT_DISK;
-    o.depth = 65536;
-    o.lane_size = 64 * MIB;
+    o.depth = 8192;
+    o.lane_size = 8 * MIB;
     o.slot_size = slot_for(size);
     o.retention_bytes = 512 * MIB;
     row.floor_name = "bare O_DIRECT writer";

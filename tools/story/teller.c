@@ -337,8 +337,8 @@ print_table(struct teller *t)
             t->failed = 1;
             break;
         }
-    printf("\n%s\n",
-           t->failed ? "NOT as promised." : "As promised: nothing lost, nothing twice, nothing out of order.");
+    printf("\n%s\n", t->failed ? "NOT as promised."
+                               : "As promised: nothing lost, nothing twice, nothing out of order.");
 }
 
 static int

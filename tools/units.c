@@ -3,6 +3,7 @@
 #include <ctype.h>
 #include <errno.h>
 #include <math.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -56,7 +57,7 @@ units_parse_size(const char *text, uint64_t *ret)
 
     if (r)
         return r;
-    while (*text == ' ')
+    if (*text == ' ' && text[1])
         text++;
     at = *text ? strchr(letters, toupper((unsigned char)*text)) : NULL;
     if (at) {
@@ -114,10 +115,12 @@ take_fraction(const char **text, uint64_t unit)
 int
 units_parse_time(const char *text, int64_t *ret_ns)
 {
+    const char *begin = text;
     uint64_t sum = 0, n, unit, part;
 
     do {
         const char *fraction, *name;
+        bool first = text == begin;
         int r = take_digits(&text, &n);
         if (r)
             return r;
@@ -125,7 +128,9 @@ units_parse_time(const char *text, int64_t *ret_ns)
         (void)take_fraction(&text, 1);
         for (name = text; isalpha((unsigned char)*text);)
             text++;
-        unit = text > name ? time_unit_ns(name, (size_t)(text - name)) : *text ? 0 : SECOND;
+        unit = text > name       ? time_unit_ns(name, (size_t)(text - name))
+               : *text || !first ? 0
+                                 : SECOND;
         if (!unit)
             return -EINVAL;
         if (n > (uint64_t)INT64_MAX / unit)

@@ -1,0 +1,235 @@
+/* calls.c - what the actors do, as the client library and the daemon do it. */
+#include "tests/crash/world.h"
+
+#include <errno.h>
+#include <string.h>
+
+/* A sleeper that is not woken says so soon; nobody has to wait for it in a run without faults. */
+#define SLEEP_NS 300000000ll
+
+struct sending {
+    struct ring_out out[WORLD_BATCH];
+    struct ring_span spans[WORLD_BATCH];
+    unsigned char bytes[WORLD_BATCH][64];
+};
+
+/* Space for all messages of the call, filled; on failure nothing is held. */
+static int
+prepare(struct actor *a, struct sending *s)
+{
+    const struct call *c = &a->call;
+    int r = 0;
+
+    for (uint32_t i = 0; i < c->n; i++) {
+        bool is_long = c->len[i] > ring_inline_max(&a->view);
+        if (is_long && (r = ring_reserve(&a->pub, c->len[i], &s->spans[i]))) {
+            while (i-- > 0)
+                if (s->out[i].span)
+                    ring_abandon(&a->pub, s->out[i].span);
+            return r;
+        }
+        s->out[i] = (struct ring_out){.data = s->bytes[i],
+                                      .span = is_long ? &s->spans[i] : NULL,
+                                      .key = world_key(c->id + i, c->len[i]),
+                                      .len = c->len[i],
+                                      .type = (uint16_t)c->len[i]};
+        world_fill(is_long ? s->spans[i].data : s->bytes[i], c->id + i, c->len[i]);
+    }
+    return 0;
+}
+
+static void
+give_back(struct actor *a, struct sending *s)
+{
+    for (uint32_t i = 0; i < a->call.n; i++)
+        if (s->out[i].span)
+            ring_abandon(&a->pub, s->out[i].span);
+}
+
+void
+call_send(void *actor)
+{
+    struct actor *a = actor;
+    struct sending s;
+    uint64_t first = 0;
+    int r = prepare(a, &s);
+
+    if (!r) {
+        r = ring_publish(&a->pub, s.out, a->call.n, 99, &first);
+        if (r)
+            give_back(a, &s);
+    }
+    if (!r) {
+        a->call.first = first;
+        a->call.due = ring_publish_due(&a->pub, first + a->call.n - 1);
+        if (a->call.due & RING_DUE_WAKE)
+            shm_event_wake(&ring_control(&a->view)->sleep);
+    }
+    a->call.result = r;
+    a->call.done = true;
+}
+
+void
+call_abandon(void *actor)
+{
+    struct actor *a = actor;
+    struct sending s;
+    int r = prepare(a, &s);
+
+    if (!r)
+        give_back(a, &s);
+    a->call.result = r ? r : -ECANCELED;
+    a->call.done = true;
+}
+
+/* One event; false: none. */
+static bool
+receive_one(struct actor *a)
+{
+    struct seen *seen = &a->seen[a->seen_count];
+    struct ring_msg m;
+    int x = ring_receive(&a->reader, &m);
+
+    if (x < 0)
+        a->call.result = x;
+    if (x <= 0)
+        return false;
+    seen->seq = m.seq;
+    seen->lost = m.lost;
+    seen->key = m.key;
+    seen->len = m.len;
+    seen->kind = SEEN_GAP;
+    if (x == RING_MESSAGE)
+        seen->kind = m.len > sizeof seen->data || ring_copy(&a->view, &m, seen->data)
+                         ? SEEN_STALE
+                         : SEEN_MESSAGE;
+    a->seen_count++;
+    atom_store_release(&a->reader.line->pos, a->reader.next); /* release: CURSOR */
+    return true;
+}
+
+void
+call_receive(void *actor)
+{
+    struct actor *a = actor;
+
+    for (uint32_t i = 0; i < a->call.n && a->seen_count < WORLD_SEEN; i++)
+        if (!receive_one(a))
+            break;
+    atom_store_relaxed(&a->reader.line->received, a->reader.next);
+    atom_store_release(&a->reader.line->acked, a->reader.next); /* release: ACK */
+    a->call.done = true;
+}
+
+void
+call_sleep(void *actor)
+{
+    struct actor *a = actor;
+    struct ring_control *c = ring_control(&a->view);
+    uint32_t v;
+
+    if (!receive_one(a)) {
+        v = shm_event_arm(&c->sleep);
+        if (shm_event_barrier((enum shm_barrier)a->view.geo.barrier))
+            a->call.result = -ENOSYS;
+        if (!receive_one(a)) {
+            a->call.result = shm_event_wait(&c->sleep, v, SLEEP_NS);
+            (void)receive_one(a);
+        }
+    }
+    a->call.done = true;
+}
+
+void
+call_seek(void *actor)
+{
+    struct actor *a = actor;
+    uint64_t pos = a->call.pos;
+
+    ring_cursor_seek(&a->view, a->index, &pos);
+    ring_reader_set(&a->reader, pos);
+    a->told = pos;
+    a->call.first = pos;
+    a->call.done = true;
+}
+
+void
+call_attach(void *actor)
+{
+    struct actor *a = actor;
+    struct ring_owner owner = {.pid = 3000, .start = 1, .name = "somebody"};
+    uint64_t pos = a->call.pos;
+
+    ring_cursor_attach(&a->view, a->call.target, (enum ring_cursor_kind)a->call.kind, &owner, &pos);
+    a->call.first = pos;
+    a->call.done = true;
+}
+
+void
+call_evict(void *actor)
+{
+    struct actor *a = actor;
+
+    ring_cursor_evict(&a->view, a->call.target);
+    a->call.done = true;
+}
+
+void
+call_free(void *actor)
+{
+    struct actor *a = actor;
+
+    ring_cursor_free(&a->view, a->call.target);
+    a->call.done = true;
+}
+
+void
+call_enter(void *actor)
+{
+    struct actor *a = actor;
+    struct ring_owner owner = {.pid = 1000 + a->call.target, .start = 1};
+
+    ring_entry_take(&a->view, a->call.target, &owner);
+    a->call.result =
+        ring_publisher_join(&a->pub, &a->view, (uint16_t)a->call.target, a->pieces, false);
+    a->call.done = true;
+}
+
+void
+call_settle(void *actor)
+{
+    struct actor *a = actor;
+    uint64_t aborted = 0;
+    int r = 1;
+
+    for (uint32_t i = 0; i < WORLD_PUBLISHERS; i++)
+        if (a->call.target >> i & 1)
+            ring_entry_kill(&a->view, i);
+    for (int pass = 0; pass < 3 && r == 1; pass++)
+        r = ring_settle(&a->view, a->scratch, &aborted);
+    for (uint32_t i = 0; !r && i < WORLD_PUBLISHERS; i++)
+        if (a->call.target >> i & 1)
+            ring_entry_free(&a->view, i);
+    a->call.result = r;
+    a->call.done = true;
+}
+
+void
+call_format(void *actor)
+{
+    struct actor *a = actor;
+    struct ring_identity who = {.name = "again", .topic_id = 8};
+    struct ring_geometry geo = a->view.geo;
+
+    ring_format(a->view.data, a->view.control, &geo, &who);
+    a->call.done = true;
+}
+
+void
+call_destroy(void *actor)
+{
+    struct actor *a = actor;
+
+    ring_destroy(&a->view);
+    a->call.done = true;
+}

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <math.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -80,6 +81,7 @@ run_role(struct bench_shared *shared, const struct bench_job *job, int role)
     cpu_set_t set;
     int r;
 
+    (void)signal(SIGINT, SIG_DFL);
     CPU_ZERO(&set);
     CPU_SET((size_t)job->options->cpu[role], &set);
     (void)sched_setaffinity(0, sizeof set, &set);

@@ -269,6 +269,7 @@ leat_durable(struct bench_shared *shared, const struct bench_job *job)
 struct bench {
     const struct bench_options *options;
     char bus[PATH_MAX + 8];
+    char leatd[PATH_MAX];
     pid_t daemon;
     leat_bus *handle;
 };
@@ -530,44 +531,61 @@ usage(FILE *to)
         to);
 }
 
-static pid_t
-start_daemon(const char *dir, char *ret_socket, size_t room)
+/* $LEATD, or the one beside this program, or the one in PATH. */
+static void
+find_leatd(struct bench *b)
 {
-    char self[PATH_MAX], store[PATH_MAX + 16], fd[16], go;
     const char *named = getenv("LEATD");
-    ssize_t n = readlink("/proc/self/exe", self, sizeof self - 8);
-    int ready[2];
-    pid_t pid;
+    ssize_t n = readlink("/proc/self/exe", b->leatd, sizeof b->leatd - 8);
+    char *slash;
 
-    if (n < 0 || pipe(ready))
+    b->leatd[n > 0 ? n : 0] = '\0';
+    slash = strrchr(b->leatd, '/');
+    if (slash)
+        (void)strncpy(slash + 1, "leatd", 6);
+    if (named)
+        (void)snprintf(b->leatd, sizeof b->leatd, "%s", named);
+    else if (access(b->leatd, X_OK))
+        (void)strncpy(b->leatd, "leatd", 6);
+}
+
+/* 0 once it serves, else -1. */
+static int
+start_daemon(struct bench *b, const char *dir)
+{
+    char store[PATH_MAX + 16], fd[16], go;
+    int ready[2];
+    ssize_t n;
+
+    if (pipe(ready))
         return -1;
-    self[n] = '\0';
-    (void)strncpy(strrchr(self, '/') + 1, "leatd", 6);
-    (void)snprintf(ret_socket, room, "%s/bus", dir);
+    find_leatd(b);
+    (void)snprintf(b->bus, sizeof b->bus, "%s/bus", dir);
     (void)snprintf(store, sizeof store, "%s/store", dir);
     (void)snprintf(fd, sizeof fd, "%d", ready[1]);
-    pid = fork();
-    if (!pid) {
+    b->daemon = fork();
+    if (!b->daemon) {
         (void)close(ready[0]);
-        (void)execlp(named ? named : self, "leatd", "--socket", ret_socket, "--store", store,
-                     "--ready-fd", fd, (char *)NULL);
-        (void)execlp("leatd", "leatd", "--socket", ret_socket, "--store", store, "--ready-fd", fd,
+        /* Out of the terminal's reach, so that an interrupted benchmark still cleans up after itself. */
+        (void)setsid();
+        (void)execlp(b->leatd, "leatd", "--socket", b->bus, "--store", store, "--ready-fd", fd,
                      (char *)NULL);
         _exit(127);
     }
     (void)close(ready[1]);
-    n = pid > 0 ? read(ready[0], &go, 1) : 0;
+    n = b->daemon > 0 ? read(ready[0], &go, 1) : 0;
     (void)close(ready[0]);
-    return n == 1 ? pid : -1;
+    return n == 1 ? 0 : -1;
 }
 
+/* Runs a command and waits for it. */
 static void
-remove_tree(const char *dir)
+run(const char *const argv[])
 {
     pid_t pid = fork();
 
     if (!pid) {
-        (void)execlp("rm", "rm", "-rf", "--", dir, (char *)NULL);
+        (void)execvp(argv[0], (char *const *)argv);
         _exit(127);
     }
     if (pid > 0)
@@ -602,10 +620,9 @@ static int
 with_daemon(struct bench *b, char *dir, char **names, int n)
 {
     struct leat_options o = LEAT_OPTIONS_INIT;
-    int r, status;
+    int r;
 
-    b->daemon = start_daemon(dir, b->bus, sizeof b->bus);
-    if (b->daemon < 0) {
+    if (start_daemon(b, dir)) {
         (void)fprintf(stderr,
                       "leat bench: leatd did not start (looked in $LEATD, beside leat, in PATH)\n");
         return 1;
@@ -617,8 +634,8 @@ with_daemon(struct bench *b, char *dir, char **names, int n)
     else
         r = run_all(b, names, n);
     leat_close(b->handle);
-    (void)kill(b->daemon, SIGTERM);
-    (void)waitpid(b->daemon, &status, 0);
+    run((const char *[]){b->leatd, "--socket", b->bus, "--stop", "--purge", NULL});
+    (void)waitpid(b->daemon, NULL, 0);
     return r ? 1 : 0;
 }
 
@@ -662,7 +679,8 @@ verb_bench(int argc, char **argv)
         return 1;
     }
     o.dir = dir;
+    (void)signal(SIGINT, SIG_IGN);
     r = with_daemon(&b, dir, argv + optind, argc - optind);
-    remove_tree(dir);
+    run((const char *[]){"rm", "-rf", "--", dir, NULL});
     return r;
 }

@@ -313,6 +313,8 @@ struct leat__scan {
     int fd;         /* -1: none is open */
     bool loaded;    /* walk.batch stands in buf */
     unsigned char *buf;
+    struct log_cursor_in_batch at; /* records of the batch before it have numbers below at_seq */
+    uint64_t at_seq;               /* 0: begin at the first record */
 };
 
 /* leat__scan_open stands before a topic's folder. */
@@ -324,6 +326,9 @@ uint64_t leat__scan_first(const struct leat__scan *s, uint64_t *ret_bytes);
 
 /* leat__scan_end walks the last segment: the first number behind the log. */
 int leat__scan_end(struct leat__scan *s, uint64_t *ret_next);
+
+/* leat__scan_holds says whether a message stands, whole, in the batch that was read last. */
+bool leat__scan_holds(const struct leat__scan *s, uint64_t seq);
 
 /* leat__scan_read copies one message: 1; 0 and in ret->seq the next that may be there; -ENOBUFS, -EBADMSG, ... */
 struct leat__want {

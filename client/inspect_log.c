@@ -190,11 +190,12 @@ struct taken {
 static int
 take(struct leat__scan *s, const struct leat__want *want, struct taken *t)
 {
-    struct log_cursor_in_batch c;
+    struct log_cursor_in_batch c = s->at;
     const unsigned char *payload;
     struct log_record rec;
 
-    log_records_begin(&c, s->buf);
+    if (!s->at_seq || want->seq < s->at_seq)
+        log_records_begin(&c, s->buf);
     while (log_records_next(&c, &rec, &payload) == 1) {
         if (rec.seq != want->seq)
             continue;
@@ -215,10 +216,21 @@ take(struct leat__scan *s, const struct leat__want *want, struct taken *t)
         if (rec.len)
             memcpy((char *)want->buf + rec.offset, payload, rec.len);
         t->len += rec.len;
-        if (t->len == rec.total)
+        if (t->len == rec.total) {
+            s->at = c;
+            s->at_seq = rec.seq + 1;
             return 1;
+        }
     }
     return 0;
+}
+
+bool
+leat__scan_holds(const struct leat__scan *s, uint64_t seq)
+{
+    const struct log_batch *b = &s->walk.batch;
+
+    return s->loaded && seq >= b->first + (b->partial != 0) && seq < b->first + b->count;
 }
 
 /* Whether the walk can go on to the message from where it is, so that reading one after the other does not begin anew each time. */
@@ -236,8 +248,17 @@ leat__scan_read(struct leat__scan *s, const struct leat__want *want, struct leat
 {
     struct taken t = {.len = 0};
     struct found f;
-    int r = find(s, want->seq, &f);
+    int r;
 
+    if (leat__scan_holds(s, want->seq)) {
+        r = take(s, want, &t);
+        if (r == 1)
+            *ret = t.msg;
+        else if (!r)
+            ret->seq = want->seq + 1;
+        return r;
+    }
+    r = find(s, want->seq, &f);
     if (r)
         return r;
     if (!f.at) {
@@ -258,6 +279,7 @@ leat__scan_read(struct leat__scan *s, const struct leat__want *want, struct leat
                 return r;
             }
             s->loaded = true;
+            s->at_seq = 0;
         }
         r = take(s, want, &t);
         if (r) {

@@ -24,7 +24,8 @@ log_index_note(struct log_index *x, const struct log_batch *batch, uint64_t offs
 
     if (!x->every)
         x->every = LOG_INDEX_EVERY;
-    if (batch->partial || x->room < 2)
+    /* One without records and numbers may stand inside a message. */
+    if (batch->partial || (!batch->records && !batch->count) || x->room < 2)
         return;
     if (x->header.entries == x->room)
         index_thin(x);

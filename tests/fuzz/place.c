@@ -37,7 +37,7 @@ at_end(void)
         remove_tree(place);
 }
 
-/* A place bears the number of the process that made it. */
+/* A place bears the number of the process that made it, and so do its objects in shared memory. */
 static void
 take_away_old(const char *parent)
 {
@@ -69,6 +69,7 @@ place_open(void)
     if (!parent || strlen(parent) > 60)
         parent = "/tmp";
     take_away_old(parent);
+    take_away_old("/dev/shm");
     (void)snprintf(place, sizeof place, "%s/" PREFIX "%d", parent, (int)getpid());
     MUST(!mkdir(place, 0700));
     MUST(!atexit(at_end));

@@ -65,6 +65,7 @@ ring__refresh(struct ring_publisher *p)
         uint64_t epoch = atom_load_seq(&p->control->cursor_epoch); /* seq: ATTACH */
         uint64_t gate = ring_gate(&p->view, NULL), limit = gate + p->view.geo.depth;
 
+        TESTPOINT("ring.gate");
         p->shown = shm_max(p->shown, limit);
         atom_store_seq(&p->line->limit, p->shown); /* seq: ATTACH */
         TESTPOINT("ring.limit");

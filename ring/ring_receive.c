@@ -73,7 +73,7 @@ overrun(struct ring_reader *r, uint64_t stamp, struct ring_msg *ret)
     uint64_t there = ring_stamp_seq(stamp);
 
     /* A stamp whose number is out of range would lead where stamps wrap, and the reader backwards. */
-    if (((there - r->next) & v->mask) || there >> 60 ||
+    if (((there - r->next) & v->mask) || there <= r->next || there >> 60 ||
         there >= atom_load_acquire(ring_tail(v))) /* acquire: CLAIM */
         return -EBADMSG;
     return gap(r, shm_max(there - v->geo.depth + 1, v->geo.origin), ret);

@@ -499,7 +499,7 @@ nobody_breaks_in_on_one_that_comes(void **state)
     (void)state;
     schedules = 0;
     for (size_t i = 0; i < sizeof others / sizeof *others; i++)
-        try_all(come, others[i], 2);
+        try_all(come, others[i], 3);
     print_message("%u schedules\n", schedules);
     assert_true(schedules > 1000);
 }
@@ -512,7 +512,7 @@ nobody_breaks_in_on_one_that_seeks(void **state)
     (void)state;
     schedules = 0;
     for (size_t i = 0; i < sizeof others / sizeof *others; i++)
-        try_all(come_and_seek, others[i], 2);
+        try_all(come_and_seek, others[i], 3);
     print_message("%u schedules\n", schedules);
     assert_true(schedules > 1000);
 }
@@ -526,7 +526,7 @@ one_that_comes_breaks_in_on_nobody(void **state)
     (void)state;
     schedules = 0;
     for (size_t i = 0; i < sizeof others / sizeof *others; i++)
-        try_all(others[i], come, 5);
+        try_all(others[i], come, 7);
     print_message("%u schedules\n", schedules);
     assert_true(schedules > 1000);
 }

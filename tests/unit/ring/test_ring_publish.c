@@ -496,6 +496,33 @@ a_lost_claim_is_tried_again(void **state)
     expect(&r, 4, 0, 7);
 }
 
+static void
+fill_up(const char *name)
+{
+    if (strcmp(name, "ring.intent") != 0)
+        return;
+    shm_testpoint_hook = NULL;
+    while (fixture_send(&other, 0, 8, &other_seq) == 0)
+        ;
+}
+
+/* It lost its claim and finds no room: who waits has no intent standing. */
+static void
+a_lost_claim_leaves_no_intent(void **state)
+{
+    struct ring_out out[1] = {0};
+    uint64_t seq;
+
+    (void)state;
+    (void)fixture_reader(&f, 0, RING_KIND_GATING, 1);
+    shm_testpoint_hook = fill_up;
+    assert_int_equal(ring_publish(&pub, out, 1, 5, &seq), -EAGAIN);
+    shm_testpoint_hook = NULL;
+    assert_int_equal(other_seq, 16);
+    assert_int_equal(atom_load_relaxed(&pub.line->intent), 0);
+    assert_int_equal(atom_load_relaxed(ring_tail(&f.view)), 17);
+}
+
 static uint64_t seen_busy, seen_intent;
 
 /* While any slot of the claim is unfinished the intent covers all of them. */
@@ -581,6 +608,7 @@ main(void)
         cmocka_unit_test(a_fenced_publisher_publishes_the_same),
 #if defined(LEAT_TESTPOINTS)
         cmocka_unit_test_setup_teardown(a_lost_claim_is_tried_again, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_lost_claim_leaves_no_intent, setup, teardown),
         cmocka_unit_test_setup_teardown(the_intent_stands_while_slots_are_open, setup, teardown),
         cmocka_unit_test_setup_teardown(an_epoch_that_never_stands_still_holds, setup, teardown),
 #endif

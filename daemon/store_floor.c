@@ -344,20 +344,19 @@ load_all(struct store *s, int fd, uint64_t next, char why[STORE_WHY])
     unsigned char block[2 * LOG_BLOCK];
     struct log_cursors_header h;
     struct log_cursor copies[2];
+    ssize_t n = pread(fd, block, LOG_BLOCK, 0);
     int r;
 
-    memset(block, 0, sizeof block);
-    if (pread(fd, block, LOG_BLOCK, 0) < 0)
+    if (n < 0)
         return -errno;
+    memset(block + n, 0, sizeof block - (size_t)n);
     memcpy(&h, block, sizeof h);
-    r = log_cursors_header_check(&h, s->topic.topic_id);
+    r = n == LOG_BLOCK ? log_cursors_header_check(&h, s->topic.topic_id) : -EBADMSG;
     if (r) {
         (void)snprintf(why, STORE_WHY, "the cursors file: %s", report_error_text(r));
         return r;
     }
     for (uint32_t i = 0; i < LIMIT_CURSORS; i++) {
-        ssize_t n;
-
         memset(block, 0, sizeof block);
         n = pread(fd, block, sizeof block, (off_t)place(i, 0));
         if (n <= 0)

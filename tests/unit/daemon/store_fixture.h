@@ -8,6 +8,7 @@
 
 #include <inttypes.h>
 #include <sys/epoll.h>
+#include <sys/mman.h>
 #include <time.h>
 
 #include "daemon/io_impl.h"
@@ -41,6 +42,8 @@ struct rig {
     uint64_t seed;
     unsigned saved, drained, damaged;
 };
+
+static struct rig *rig_living;
 
 /* --- storage that fails on demand -------------------------------------------------------- */
 
@@ -345,10 +348,12 @@ rig_power(struct rig *rig)
         rig->f.io = fake_open();
     else if (io_open(&options, &rig->f.io))
         return -1;
-    assert_int_equal(loop_open(&rig->loop), 0);
+    if (loop_open(&rig->loop))
+        return -1;
     rig->source =
         (struct loop_source){.fd = io_event_fd(rig->f.io), .ready = rig_ready, .user = rig};
-    assert_int_equal(loop_add(rig->loop, &rig->source, EPOLLIN), 0);
+    if (loop_add(rig->loop, &rig->source, EPOLLIN))
+        return -1;
     loop_hook(rig->loop, rig_hook, rig);
     rig->env = (struct store_env){.loop = rig->loop,
                                   .io = rig->f.io,
@@ -372,6 +377,28 @@ rig_describe(struct rig *rig)
                                     .name = RIG_TOPIC};
 }
 
+/* Shared with children, as a ring is. */
+static inline unsigned char *
+rig_memory(uint64_t size)
+{
+    void *at = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+    assert_true(at != MAP_FAILED);
+    return at;
+}
+
+static inline void
+rig_drop_ring(struct rig *rig)
+{
+    if (rig->data)
+        (void)munmap(rig->data, rig->view.geo.data_size);
+    if (rig->control)
+        (void)munmap(rig->control, rig->view.geo.control_size);
+    free(rig->pieces);
+    rig->data = rig->control = NULL;
+    rig->pieces = NULL;
+}
+
 /* A fresh ring that begins at `origin`. */
 static inline void
 rig_ring(struct rig *rig, uint64_t origin)
@@ -390,14 +417,9 @@ rig_ring(struct rig *rig, uint64_t origin)
     uint32_t version;
 
     assert_int_equal(ring_plan(&geo, &what), 0);
-    free(rig->data);
-    free(rig->control);
-    free(rig->pieces);
-    rig->data = aligned_alloc(4096, geo.data_size);
-    rig->control = aligned_alloc(4096, geo.control_size);
-    assert_true(rig->data && rig->control);
-    memset(rig->data, 0, geo.data_size);
-    memset(rig->control, 0, geo.control_size);
+    rig_drop_ring(rig);
+    rig->data = rig_memory(geo.data_size);
+    rig->control = rig_memory(geo.control_size);
     ring_format(rig->data, rig->control, &geo, &who);
     maps = (struct ring_maps){rig->data, rig->control, geo.data_size, geo.control_size};
     assert_int_equal(ring_join(&rig->view, &maps, &version), 0);
@@ -454,6 +476,7 @@ rig_new(const struct rig_options *options)
     struct rig *rig = calloc(1, sizeof *rig);
 
     assert_non_null(rig);
+    rig_living = rig;
     rig->o = *options;
     rig->seed = given ? strtoull(given, NULL, 0) : mix((uint64_t)time(NULL) ^ (uint64_t)getpid());
     print_message("LEAT_SEED=0x%" PRIx64 "\n", rig->seed);
@@ -516,11 +539,20 @@ rig_end(struct rig *rig)
     if (d)
         closedir(d);
     io_drop_dir(&rig->f);
-    free(rig->data);
-    free(rig->control);
-    free(rig->pieces);
+    rig_drop_ring(rig);
     free(rig->aborted);
     free(rig);
+    rig_living = NULL;
+}
+
+/* After a test that failed in the middle. */
+static inline int
+rig_teardown(void **state)
+{
+    (void)state;
+    if (rig_living)
+        rig_end(rig_living);
+    return 0;
 }
 
 static inline int

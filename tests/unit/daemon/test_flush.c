@@ -545,7 +545,7 @@ a_torn_ring_is_damage(void **state)
 
 #define WITH(test, o)                                                                              \
     {                                                                                              \
-#test " " #o, test, NULL, NULL, (void *)(uintptr_t) & (o)                                  \
+#test " " #o, test, NULL, rig_teardown, (void *)(uintptr_t) & (o)                          \
     }
 #define BOTH(test) WITH(test, uring), WITH(test, block)
 

@@ -31,6 +31,14 @@ timestamps_name(uint32_t timestamps)
 }
 
 void
+facts_scrub(char *text)
+{
+    for (char *p = text; *p; p++)
+        if ((unsigned char)*p < 32 || (unsigned char)*p > 126)
+            *p = '?';
+}
+
+void
 facts_command(uint32_t pid, char ret[32])
 {
     char path[40];
@@ -46,9 +54,7 @@ facts_command(uint32_t pid, char ret[32])
     (void)close(fd);
     ret[n > 0 ? n : 0] = 0;
     ret[strcspn(ret, "\n")] = 0;
-    for (char *p = ret; *p; p++)
-        if ((unsigned char)*p < 32 || (unsigned char)*p > 126)
-            *p = '?';
+    facts_scrub(ret);
 }
 
 static void
@@ -60,9 +66,11 @@ put(json_t *object, const char *key, uint64_t n)
 static void
 put_text(json_t *object, const char *key, const char *text)
 {
-    json_t *value = json_string(text);
+    char clean[256];
 
-    (void)json_object_set_new(object, key, value ? value : json_string("(not UTF-8)"));
+    (void)snprintf(clean, sizeof clean, "%.255s", text);
+    facts_scrub(clean);
+    (void)json_object_set_new(object, key, json_string(clean));
 }
 
 json_t *

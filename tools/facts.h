@@ -15,6 +15,10 @@ json_t *facts_cursors(leat_inspect *i, const char *topic);
 /* facts_state names a topic's state. */
 const char *facts_state(uint32_t state);
 
+/* facts_scrub replaces whatever is not printable ASCII: a text out of shared memory, which others can write, must not speak
+ * to the terminal. */
+void facts_scrub(char *text);
+
 /* facts_command writes a living process's command name ("-" when it has gone). */
 void facts_command(uint32_t pid, char ret[32]);
 

@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "tools/facts.h"
 #include "tools/table.h"
 
 /* More slots than this are not all looked at every half second. The newest ones always are: claims in flight are
@@ -82,6 +83,7 @@ look_words(const struct ring_view *v, struct look *l)
     l->log_errors = atom_load_relaxed(&d->log_errors);
     memcpy(l->reason, d->reason, sizeof l->reason);
     l->reason[sizeof l->reason - 1] = 0;
+    facts_scrub(l->reason);
 }
 
 void

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "tools/cli.h"
+#include "tools/facts.h"
 #include "tools/table.h"
 #include "tools/units.h"
 
@@ -67,6 +68,7 @@ verify_found(struct verify *v, enum verify_verdict verdict, const struct verify_
     va_start(args, format);
     (void)vsnprintf(text, sizeof text, format, args);
     va_end(args);
+    facts_scrub(text);
     v->verdict = verdict > v->verdict ? verdict : v->verdict;
     (void)json_object_set_new(o, "verdict", json_string(verdict_name(verdict)));
     if (where && where->file)

@@ -9,6 +9,14 @@ for verb in $verbs; do
     has "help of $verb" "$text" "usage: leat $verb"
     has "help of leat" "$(leat --help)" "$verb"
 done
+# The manual page knows every option of every verb.
+page=$(sed 's/\\-/-/g' "$LEAT_SOURCE_DIR/docs/man/leat.1")
+for verb in ls info create rm pub sub cat ring top verify; do
+    has "leat(1)" "$page" "leat $verb"
+    for option in $(leat "$verb" --help | sed -n 's/^  .*\(--[a-z-]*\).*  .*/\1/p'); do
+        has "leat(1), $verb" "$page" "$option"
+    done
+done
 is "leat help VERB" "$(leat help ring)" "$(leat ring --help)"
 has "version" "$(leat --version)" "leat 0."
 for verb in ls info create rm pub sub cat ring top; do

@@ -25,7 +25,8 @@
 
 struct leat__fd {
     int event;
-    bool by_ring, waiting; /* a wait is in the kernel */
+    bool by_ring;
+    uint32_t ends; /* of the wait in the kernel and of its bound, to be taken yet */
     struct io_uring ring;
     struct __kernel_timespec bound;
     /* The thread. It owns what `go` hands to it until it clears `busy`. */
@@ -80,23 +81,26 @@ ring_open(struct leat__fd *f)
     if (r)
         io_uring_queue_exit(&f->ring);
     f->by_ring = !r;
-    f->waiting = false;
+    f->ends = 0;
     return r;
 }
 
-/* Takes what has completed: 0 or a negative errno. */
+/* Takes what has completed: 0 or a negative errno. The wait and its bound end together, and both ends are taken together: the kernel
+ * signals the eventfd only for work that is the first in its list, so what is left there would swallow the next signal. */
 static int
 ring_reap(struct leat__fd *f)
 {
     struct io_uring_cqe *cqe;
     int r = io_uring_get_events(&f->ring);
 
-    while (r >= 0 && !io_uring_peek_cqe(&f->ring, &cqe)) {
-        if (cqe->user_data)
-            f->waiting = false;
+    while (r >= 0 || r == -EINTR) {
+        r = f->ends == 1 ? io_uring_wait_cqe(&f->ring, &cqe) : io_uring_peek_cqe(&f->ring, &cqe);
+        if (r)
+            continue;
+        f->ends--;
         io_uring_cqe_seen(&f->ring, cqe);
     }
-    return r < 0 && r != -EINTR ? r : 0;
+    return r == -EAGAIN ? 0 : r;
 }
 
 static int
@@ -114,18 +118,16 @@ ring_submit(struct leat__fd *f, const struct leat_sub *s, const atom_u32 *word, 
     wait->addr = (uintptr_t)word;
     wait->off = value;
     wait->addr3 = FUTEX_ANY;
-    wait->user_data = 1;
     f->bound =
         (struct __kernel_timespec){.tv_sec = (s->from_log ? STALLED_NS : BOUND_NS) / 1000000000,
                                    .tv_nsec = (s->from_log ? STALLED_NS : BOUND_NS) % 1000000000};
     io_uring_prep_link_timeout(bound, &f->bound, 0);
-    bound->user_data = 0;
     do
         r = io_uring_submit(&f->ring);
     while (r == -EINTR);
     if (r < 0)
         return r;
-    f->waiting = true;
+    f->ends = 2;
     return 0;
 }
 
@@ -137,10 +139,10 @@ ring_quiet(struct leat__fd *f)
     int r = ring_reap(f);
 
     drain_event(f);
-    if (r || !f->waiting)
+    if (r || !f->ends)
         return r;
     r = ring_reap(f);
-    if (!f->waiting)
+    if (!f->ends)
         drain_event(f);
     return r;
 }
@@ -243,7 +245,7 @@ wait_for(struct leat__fd *f, const struct leat_sub *s, const atom_u32 *word, uin
     int r;
 
     if (f->by_ring) {
-        r = f->waiting ? 0 : ring_submit(f, s, word, value);
+        r = f->ends ? 0 : ring_submit(f, s, word, value);
         if (!r)
             return 0;
         r = ring_again(f);

@@ -103,7 +103,7 @@ int store_destroy(struct store *s);
 
 /* store_discard does what store_destroy does to a directory that could not be opened: one that is damaged.
  * store_sweep removes what of such directories, and of topics that were being made, a former daemon left; once, at
- * the start. The directory's entries with a '~' in their name are these, and are no topics. */
+ * the start. They are named NAME~new-TIME and NAME~gone-TIME, which is no topic's name. */
 int store_discard(const struct store_env *env, const char *name);
 int store_sweep(const struct store_env *env);
 

@@ -13,8 +13,9 @@
 #include "daemon/store_impl.h"
 #include "shm/testpoint.h"
 
-/* '~' stands in no topic's name. */
-#define DRAFT '~'
+/* NAME~new-TIME, NAME~gone-TIME: '~' stands in no topic's name, and what else a user may have put
+ * there does not end like this. */
+#define DRAFT_DIGITS 16
 
 struct removal {
     struct io *io;
@@ -28,7 +29,7 @@ struct removal {
 void
 store__draft_name(const char *name, const char *what, char ret[STORE_PATH])
 {
-    (void)snprintf(ret, STORE_PATH, "%.*s%c%s-%016" PRIx64, LIMIT_TOPIC_NAME, name, DRAFT, what,
+    (void)snprintf(ret, STORE_PATH, "%.*s~%s-%016" PRIx64, LIMIT_TOPIC_NAME, name, what,
                    store__realtime());
 }
 
@@ -148,6 +149,17 @@ store_discard(const struct store_env *env, const char *name)
     return r;
 }
 
+static bool
+is_draft(const char *name)
+{
+    const char *mark = strrchr(name, '~');
+
+    if (!mark || (strncmp(mark, "~new-", 5) != 0 && strncmp(mark, "~gone-", 6) != 0))
+        return false;
+    mark = strchr(mark, '-') + 1;
+    return strlen(mark) == DRAFT_DIGITS && strspn(mark, "0123456789abcdef") == DRAFT_DIGITS;
+}
+
 int
 store_sweep(const struct store_env *env)
 {
@@ -157,7 +169,7 @@ store_sweep(const struct store_env *env)
     if (r)
         return r;
     for (const char *at = names; *at; at += strlen(at) + 1)
-        if (strchr(at, DRAFT))
+        if (is_draft(at))
             store__clear(env, at);
     free(names);
     return 0;

@@ -532,7 +532,7 @@ rig_end(struct rig *rig)
 
     if (rig->f.io)
         rig_unplug(rig);
-    d = fdopendir(dup(rig->f.dir));
+    d = fdopendir(openat(rig->f.dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
     while (d && (e = readdir(d)))
         if (e->d_name[0] != '.')
             rig_wipe(rig->f.dir, e->d_name);
@@ -580,7 +580,7 @@ logbook_message(struct logbook *b, const struct log_record *r)
 {
     unsigned char *want = malloc(r->total + 8u);
 
-    assert_non_null(want);
+    assert_true(want && b->whole);
     while (b->rig->aborted[b->next])
         b->next++;
     assert_int_equal(r->seq, b->next);
@@ -602,6 +602,10 @@ logbook_record(struct logbook *b, const struct log_record *r, const unsigned cha
         b->total = r->total;
         b->whole = realloc(b->whole, r->total + 8u);
         assert_non_null(b->whole);
+    }
+    if (!b->whole) {
+        fail();
+        return;
     }
     assert_int_equal(r->offset, b->have);
     assert_int_equal(r->total, b->total);

@@ -137,7 +137,7 @@ small_batches_share_blocks(void **state)
         end = rig->store->flush.end;
         memcpy(before, after, end);
     }
-    assert_true(end > 10 * LOG_BLOCK);
+    assert_true(end > 10ull * LOG_BLOCK);
     assert_int_equal(rig_read(rig, 1).next, 301);
     close(dir);
     free(before);
@@ -269,7 +269,7 @@ retention_by_size_recycles(void **state)
     assert_true(first > 20000);
     assert_int_equal(first, atom_load_relaxed(&ring_daemon(&rig->view)->log_first));
     assert_true(atom_load_relaxed(&ring_daemon(&rig->view)->log_bytes) <= o.retention);
-    assert_true(disk_use(rig) <= o.retention + 3 * (2u << 20));
+    assert_true(disk_use(rig) <= o.retention + 3ull * SEGMENT);
     b = rig_read(rig, first);
     assert_int_equal(b.next, 40001);
     assert_true(b.recycled > 0);

@@ -252,12 +252,12 @@ floors_have_two_copies(void **state)
     memset(junk, 0x5a, sizeof junk);
     dir = rig_dir(rig);
     fd = openat(dir, "cursors", O_WRONLY | O_CLOEXEC);
-    assert_int_equal(pwrite(fd, junk, sizeof junk, LOG_BLOCK * (1 + copy)), sizeof junk);
+    assert_int_equal(pwrite(fd, junk, sizeof junk, LOG_BLOCK * (1l + copy)), sizeof junk);
     rig_reboot(rig);
     assert_int_equal(store_floor_get(rig->store, "alpha", &floor), 0);
     assert_int_equal(floor, 2);
     stop(rig);
-    assert_int_equal(pwrite(fd, junk, sizeof junk, LOG_BLOCK * (1 + !copy)), sizeof junk);
+    assert_int_equal(pwrite(fd, junk, sizeof junk, LOG_BLOCK * (1l + !copy)), sizeof junk);
     refuses(rig, -EBADMSG);
     assert_int_equal(ftruncate(fd, 100), 0);
     refuses(rig, -EBADMSG);
@@ -828,6 +828,27 @@ is_ours(const char *name)
     return false;
 }
 
+/* Two daemons, one after the other, each killed at that passage if it comes there; after each one the
+ * next goes on. Returns how many were killed. */
+static unsigned
+two_lives(const struct rig_options *o, const char *name, unsigned long passage)
+{
+    struct rig *rig = rig_for_child(o);
+    unsigned kills = 0;
+
+    for (unsigned lives = 0; lives < 2; lives++) {
+        bool fresh = faccessat(rig->f.dir, RIG_TOPIC, F_OK, 0) != 0;
+        (void)snprintf(kill_at.name, sizeof kill_at.name, "%s", name);
+        kill_at.left = passage;
+        kills += wait_for_death(start_child(rig, fresh, lives ? 500 : 8000));
+        kill_at.name[0] = '\0';
+        if (!faccessat(rig->f.dir, RIG_TOPIC, F_OK, 0))
+            check_survivor(rig, (passage + lives) % 2);
+    }
+    rig_end(rig);
+    return kills;
+}
+
 static void
 killed_at_each_step(void **state)
 {
@@ -840,21 +861,8 @@ killed_at_each_step(void **state)
     o.retention = 16u << 20;
     for (unsigned i = 0; names[i]; i++) {
         points += is_ours(names[i]);
-        for (unsigned k = 0; is_ours(names[i]) && k < times; k++) {
-            struct rig *rig = rig_for_child(&o);
-            bool killed;
-            for (unsigned lives = 0; lives < 2; lives++) {
-                bool fresh = faccessat(rig->f.dir, RIG_TOPIC, F_OK, 0) != 0;
-                (void)snprintf(kill_at.name, sizeof kill_at.name, "%s", names[i]);
-                kill_at.left = passages[k];
-                killed = wait_for_death(start_child(rig, fresh, lives ? 500 : 8000));
-                kills += killed;
-                kill_at.name[0] = '\0';
-                if (!faccessat(rig->f.dir, RIG_TOPIC, F_OK, 0))
-                    check_survivor(rig, (i + k + lives) % 2);
-            }
-            rig_end(rig);
-        }
+        for (unsigned k = 0; is_ours(names[i]) && k < times; k++)
+            kills += two_lives(&o, names[i], passages[k]);
     }
     print_message("%u points, %u kills\n", points, kills);
     assert_true(kills > points);

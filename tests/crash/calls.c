@@ -15,7 +15,7 @@ struct sending {
 
 /* Space for all messages of the call, filled; on failure nothing is held. */
 static int
-prepare(struct actor *a, struct sending *s)
+prepare(struct actor *a, uint32_t id, struct sending *s)
 {
     const struct call *c = &a->call;
     int r = 0;
@@ -30,10 +30,10 @@ prepare(struct actor *a, struct sending *s)
         }
         s->out[i] = (struct ring_out){.data = s->bytes[i],
                                       .span = is_long ? &s->spans[i] : NULL,
-                                      .key = world_key(c->id + i, c->len[i]),
+                                      .key = world_key(id + i, c->len[i]),
                                       .len = c->len[i],
                                       .type = (uint16_t)c->len[i]};
-        world_fill(is_long ? s->spans[i].data : s->bytes[i], c->id + i, c->len[i]);
+        world_fill(is_long ? s->spans[i].data : s->bytes[i], id + i, c->len[i]);
     }
     return 0;
 }
@@ -46,25 +46,35 @@ give_back(struct actor *a, struct sending *s)
             ring_abandon(&a->pub, s->out[i].span);
 }
 
+static int
+send_round(struct actor *a, struct sending *s)
+{
+    uint32_t id = a->call.id + a->call.sent * a->call.n;
+    uint64_t first;
+    int r = prepare(a, id, s);
+
+    if (r)
+        return r;
+    r = ring_publish(&a->pub, s->out, a->call.n, 99, &first);
+    if (r) {
+        give_back(a, s);
+        return r;
+    }
+    a->call.first[a->call.sent++] = first;
+    if (ring_publish_due(&a->pub, first + a->call.n - 1) & RING_DUE_WAKE)
+        shm_event_wake(&ring_control(&a->view)->sleep);
+    return 0;
+}
+
 void
 call_send(void *actor)
 {
     struct actor *a = actor;
     struct sending s;
-    uint64_t first = 0;
-    int r = prepare(a, &s);
+    int r = 0;
 
-    if (!r) {
-        r = ring_publish(&a->pub, s.out, a->call.n, 99, &first);
-        if (r)
-            give_back(a, &s);
-    }
-    if (!r) {
-        a->call.first = first;
-        a->call.due = ring_publish_due(&a->pub, first + a->call.n - 1);
-        if (a->call.due & RING_DUE_WAKE)
-            shm_event_wake(&ring_control(&a->view)->sleep);
-    }
+    for (uint32_t i = world_rounds(&a->call); !r && i > 0; i--)
+        r = send_round(a, &s);
     a->call.result = r;
     a->call.done = true;
 }
@@ -74,7 +84,7 @@ call_abandon(void *actor)
 {
     struct actor *a = actor;
     struct sending s;
-    int r = prepare(a, &s);
+    int r = prepare(a, a->call.id, &s);
 
     if (!r)
         give_back(a, &s);
@@ -133,7 +143,7 @@ call_sleep(void *actor)
         if (shm_event_barrier((enum shm_barrier)a->view.geo.barrier))
             a->call.result = -ENOSYS;
         if (!receive_one(a)) {
-            a->call.result = shm_event_wait(&c->sleep, v, SLEEP_NS);
+            a->call.slept = shm_event_wait(&c->sleep, v, SLEEP_NS);
             (void)receive_one(a);
         }
     }
@@ -144,12 +154,13 @@ void
 call_seek(void *actor)
 {
     struct actor *a = actor;
-    uint64_t pos = a->call.pos;
+    uint64_t pos = a->call.pos, held = shm_max(a->told, pos);
 
     ring_cursor_seek(&a->view, a->index, &pos);
     ring_reader_set(&a->reader, pos);
     a->told = pos;
-    a->call.first = pos;
+    /* What was held before is not lost by looking further back. */
+    a->call.result = a->gates && pos > held ? -ERANGE : 0;
     a->call.done = true;
 }
 
@@ -161,7 +172,7 @@ call_attach(void *actor)
     uint64_t pos = a->call.pos;
 
     ring_cursor_attach(&a->view, a->call.target, (enum ring_cursor_kind)a->call.kind, &owner, &pos);
-    a->call.first = pos;
+    a->call.pos = pos;
     a->call.done = true;
 }
 

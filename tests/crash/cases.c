@@ -13,6 +13,15 @@
             .len = {__VA_ARGS__}                                                                   \
         }                                                                                          \
     }
+#define SEND_AGAIN(p, count, times, ...)                                                           \
+    {                                                                                              \
+        .who = (p), .fn = call_send, .call = {                                                     \
+            .publishes = true,                                                                     \
+            .n = (count),                                                                          \
+            .rounds = (times),                                                                     \
+            .len = {__VA_ARGS__}                                                                   \
+        }                                                                                          \
+    }
 #define RECEIVE(s, count)                                                                          \
     {                                                                                              \
         .who = (s), .fn = call_receive, .call = {.n = (count) }                                    \
@@ -92,6 +101,7 @@ const struct test_case kill_cases[] = {
     CASE("publish, lane full in a batch", HELD, "hhhl", .a = SEND(P0, 3, 40, 64, 1000)),
     CASE("publish, lane reclaimed", HELD, "hhhhd", .a = SEND(P0, 1, 1000), .never_held = true),
     CASE("publish, lane wraps", HELD, "lhhhd", .a = SEND(P0, 1, 1000), .never_held = true),
+    CASE("publish, again and again", HELD, "b", .a = SEND_AGAIN(P0, 2, 3, 8, 40)),
     CASE("publish, lossy", LOSSY, "bbii", .a = SEND(P0, 3, 8, 9, 10), .never_held = true),
     CASE("publish, lossy, lane overwritten", LOSSY, "hhhh", .a = SEND(P0, 2, 8, 1000),
          .never_held = true),
@@ -147,6 +157,10 @@ const struct test_case preempt_cases[] = {
          .b = SEND(P1, 2, 8, 9)),
     CASE("publish / publish, lossy", LOSSY, "bbii", .a = SEND(P0, 1, 8), .b = SEND(P1, 2, 8, 9),
          .never_held = true),
+    CASE("batch / lap after lap, lossy", LOSSY, "bbii", .a = SEND(P0, 3, 8, 9, 10),
+         .b = SEND_AGAIN(P1, 4, 3, 8, 9, 40, 10)),
+    CASE("publish / publishes, a lap", LOSSY, "bb", .a = SEND(P0, 1, 8),
+         .b = SEND_AGAIN(P1, 3, 3, 8, 9, 10)),
     CASE("publish / receive", HELD, "i", .a = SEND(P0, 1, 8), .b = RECEIVE(S0, 2),
          .never_held = true),
     CASE("batch / receive", HELD, "", .a = SEND(P0, 3, 8, 40, 9), .b = RECEIVE(S0, 4),

@@ -1,35 +1,31 @@
 /* crash_ring.c - one publisher, subscriber or daemon is killed after every instruction of every call on the ring, and
  * any two of them interrupt each other everywhere.
  *
- *   crash_ring kill      every number of instructions
- *   crash_ring preempt   every preemption
- *   crash_ring mutant    both; succeeds when one of them finds a fault (the ring has been given one)
+ *   crash_ring kill [PART]              every number of instructions, in cases whose name contains PART
+ *   crash_ring preempt [PART]           every preemption
+ *   crash_ring mutant kill|preempt PART   succeeds when it finds a fault: the ring has been given one
  *
- * LEAT_FULL=1 takes the long form, LEAT_SEED the seed of the sample of real deaths. */
+ * LEAT_FULL=1 takes the long form, LEAT_SEED the seed of all that is drawn by lot. */
 #include "tests/crash/run.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 static bool
-kill_form(struct run *r)
+run_form(struct run *r, const char *form, const char *part)
 {
-    return format_all(r) && kill_all(r, kill_cases);
-}
-
-static bool
-preempt_form(struct run *r)
-{
-    return preempt_all(r, preempt_cases);
+    if (!strcmp(form, "preempt"))
+        return preempt_all(r, preempt_cases, part);
+    return format_all(r, part) && kill_all(r, kill_cases, part);
 }
 
 int
 main(int argc, char **argv)
 {
-    const char *form = argc > 1 ? argv[1] : "kill";
-    bool mutant = !strcmp(form, "mutant"), good = true;
+    bool is_mutant = argc > 1 && !strcmp(argv[1], "mutant"), good;
+    const char *form = argc > 1 + is_mutant ? argv[1 + is_mutant] : "kill";
+    const char *part = argc > 2 + is_mutant ? argv[2 + is_mutant] : "";
     struct run r;
     int x;
 
@@ -37,17 +33,15 @@ main(int argc, char **argv)
     x = run_open(&r);
     if (x)
         return x;
-    if (mutant || !strcmp(form, "kill"))
-        good = kill_form(&r);
-    if (good && (mutant || !strcmp(form, "preempt")))
-        good = preempt_form(&r);
+    r.full |= is_mutant && !strcmp(form, "preempt");
+    good = run_form(&r, form, part);
     printf("%s: %" PRIu64 " cases, %" PRIu64 " points (%" PRIu64
            " states of memory recovered), %" PRIu64 " real kills, %" PRIu64
            " schedules, seed %" PRIu64 "\n",
            form, r.figures.cases, r.figures.points, r.figures.states, r.figures.kills,
            r.figures.schedules, r.seed);
     run_close(&r);
-    if (mutant && good)
+    if (is_mutant && good)
         printf("FAILED: the fault in this ring was not found\n");
-    return mutant ? good : !good;
+    return is_mutant ? good : !good;
 }

@@ -66,13 +66,13 @@ const char *run_judge(struct run *r, uint32_t dead);
 /* run_complain prints where and what; always false. */
 bool run_complain(const struct run *r, const char *where, const char *what);
 
-/* The two kinds of test, on a list of cases that ends with one without a name. */
-bool kill_all(struct run *r, const struct test_case *cases);
-bool preempt_all(struct run *r, const struct test_case *cases);
+/* The two kinds of test, on those cases of a list (that ends with one without a name) whose name contains `part`. */
+bool kill_all(struct run *r, const struct test_case *cases, const char *part);
+bool preempt_all(struct run *r, const struct test_case *cases, const char *part);
 
 extern const struct test_case kill_cases[], preempt_cases[];
 
 /* ring_format and ring_destroy at every instruction: nobody believes what is not complete. */
-bool format_all(struct run *r);
+bool format_all(struct run *r, const char *part);
 
 #endif

@@ -203,6 +203,27 @@ stepper_finish(struct stepper *s)
     return await(s);
 }
 
+enum stepper_verdict
+stepper_run_to(struct stepper *s, uint64_t at)
+{
+    long word = ptrace(PTRACE_PEEKTEXT, s->pid, at, NULL);
+    struct user_regs_struct regs;
+    enum stepper_verdict v;
+
+    (void)ptrace(PTRACE_POKETEXT, s->pid, at, (word & ~0xffl) | 0xcc);
+    v = stepper_finish(s);
+    if (!s->pid)
+        return v;
+    (void)ptrace(PTRACE_POKETEXT, s->pid, at, word);
+    if (v != STEPPER_ON)
+        return v;
+    get_regs(s, &regs);
+    regs.rip = at;
+    set_regs(s, &regs);
+    s->at = at;
+    return v;
+}
+
 /* The letter that /proc gives the process: S when it sleeps in the kernel. */
 static char
 letter(pid_t pid)
@@ -286,6 +307,7 @@ protect(struct stepper *s, void *at, size_t len, int prot)
     set_regs(s, &ask);
     (void)stepper_step(s);
     set_regs(s, &regs);
+    s->at = regs.rip;
 }
 
 long

@@ -57,6 +57,9 @@ void stepper_call(struct stepper *s, void (*fn)(void *), void *arg, void *stack)
 /* stepper_step takes one instruction. */
 enum stepper_verdict stepper_step(struct stepper *s);
 
+/* stepper_run_to runs until the instruction at `at` is the next (STEPPER_ON), or the call ends before. */
+enum stepper_verdict stepper_run_to(struct stepper *s, uint64_t at);
+
 /* stepper_finish runs to the end of the call. */
 enum stepper_verdict stepper_finish(struct stepper *s);
 

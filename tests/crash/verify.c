@@ -114,8 +114,8 @@ read_from(const struct world *w, struct truth *t, uint64_t from, bool quiet)
             bad = note_message(w, t, &m);
         at = r.next;
     }
-    if (!bad && quiet)
-        bad = pass_over(w, t, at, tail_of(w));
+    if (!bad)
+        bad = pass_over(w, t, at, quiet ? tail_of(w) : r.next);
     return bad;
 }
 
@@ -150,10 +150,27 @@ note_seen(struct world *w, struct truth *t)
     return bad;
 }
 
+/* What was reported to be in the order. */
+static const char *
+note_sent(const struct world *w, struct truth *t)
+{
+    const char *bad = NULL;
+
+    for (int i = 0; i < WORLD_ACTORS; i++) {
+        const struct call *c = &w->actors[i].call;
+        for (uint32_t k = 0; !bad && c->publishes && k < c->sent * c->n; k++)
+            bad = note(t, c->first[k / c->n] + k % c->n, c->id + k);
+    }
+    return bad;
+}
+
 const char *
 verify_look(struct world *w, struct truth *t)
 {
     const char *bad = note_seen(w, t);
+
+    if (!bad)
+        bad = note_sent(w, t);
 
     return bad ? bad : read_all(w, t, false);
 }
@@ -228,29 +245,38 @@ place_of(const struct truth *t, uint32_t id, const char **bad)
 }
 
 static const char *
-check_call(const struct world *w, const struct truth *t, int who)
+check_batch(const struct truth *t, const struct call *c, uint32_t round)
 {
-    const struct call *c = &w->actors[who].call;
+    uint32_t id = c->id + round * c->n;
     const char *bad = NULL;
-    uint64_t first;
+    uint64_t first = place_of(t, id, &bad);
 
-    if (!c->publishes || !c->n)
-        return NULL;
-    first = place_of(t, c->id, &bad);
     if (bad)
         return bad;
-    if (c->done && !c->result && first != c->first)
-        return wrong("the call of actor %d was told place %" PRIu64 " and got %" PRIu64, who,
-                     c->first, first);
-    if (c->done && c->result && first != UINT64_MAX)
-        return wrong("the call of actor %d failed, and message %u is there", who, c->id);
+    if (c->done && round >= c->sent && first != UINT64_MAX)
+        return wrong("message %u was refused, and is there", id);
     for (uint32_t i = 1; !bad && i < c->n; i++) {
-        uint64_t place = place_of(t, c->id + i, &bad);
+        uint64_t place = place_of(t, id + i, &bad);
         if (!bad && place != (first == UINT64_MAX ? first : first + i))
-            bad = wrong("the batch of actor %d is not whole: message %u is at %" PRIu64
-                        ", message %u at %" PRIu64,
-                        who, c->id, first, c->id + i, place);
+            bad =
+                wrong("a batch is not whole: message %u is at %" PRIu64 ", message %u at %" PRIu64,
+                      id, first, id + i, place);
     }
+    return bad;
+}
+
+static const char *
+check_call(const struct world *w, const struct truth *t, const struct actor *a)
+{
+    const struct call *c = &a->call;
+    const char *bad = NULL;
+
+    if (!c->publishes)
+        return a->alive && c->done && c->result < 0
+                   ? wrong("actor %d is told %s", (int)(a - w->actors), strerror(-c->result))
+                   : NULL;
+    for (uint32_t i = 0; !bad && i < world_rounds(c); i++)
+        bad = check_batch(t, c, i);
     return bad;
 }
 
@@ -352,9 +378,9 @@ adopt(struct world *w)
     a->subscribes = true;
     a->gates = c->kind == RING_KIND_GATING && !w->shape.overwrite;
     a->index = c->target;
-    a->told = c->first;
+    a->told = c->pos;
     a->reader = (struct ring_reader){.view = w->view, .line = ring_cursor(&w->view, c->target)};
-    ring_reader_set(&a->reader, c->first);
+    ring_reader_set(&a->reader, c->pos);
 }
 
 const char *
@@ -366,9 +392,11 @@ verify_quiet(struct world *w, struct truth *t)
     if (!bad)
         bad = note_seen(w, t);
     if (!bad)
+        bad = note_sent(w, t);
+    if (!bad)
         bad = read_all(w, t, true);
     for (int i = 0; !bad && i < WORLD_ACTORS; i++)
-        bad = check_call(w, t, i);
+        bad = check_call(w, t, &w->actors[i]);
     if (!bad)
         bad = check_strangers(w, t);
     for (int i = 0; !bad && i < WORLD_ACTORS; i++)
@@ -390,7 +418,7 @@ verify_publish(struct world *w, struct truth *t, enum world_actor who, const uin
     world_number(w, a);
     call_send(a);
     for (uint32_t i = 0; !a->call.result && i < n; i++)
-        if (note(t, a->call.first + i, a->call.id + i))
+        if (note(t, a->call.first[0] + i, a->call.id + i))
             return -EEXIST;
     return a->call.result;
 }
@@ -412,21 +440,27 @@ revive(struct world *w)
     return NULL;
 }
 
-/* Each publisher publishes until it is held back, at most `most` calls. Counts those that could not publish at all. */
-static const char *
-publish_all(struct world *w, struct truth *t, int most, int *ret_held)
-{
-    static const uint32_t lens[][WORLD_BATCH] = {{8, 40, 1}, {1000}, {32, 33}, {900, 200, 31}, {7}};
-    static const uint32_t shorts[][WORLD_BATCH] = {{8}, {1}};
+/* What a publisher does next: little, a bit of everything, or it fills its lane. */
+enum load { LITTLE, MIXED, LONG };
+#define LOAD_CALLS 5
+static const uint32_t loads[][LOAD_CALLS][WORLD_BATCH] = {
+    [LITTLE] = {{8}},
+    [MIXED] = {{8, 40, 1}, {1000}, {32, 33}, {900, 200, 31}, {7}},
+    [LONG] = {{1000}, {1000}, {1000}, {1000}, {8, 40, 1}},
+};
 
+/* Each publisher publishes until it is held back, or has made all calls. Counts those that could not publish at
+ * all. */
+static const char *
+publish_all(struct world *w, struct truth *t, enum load load, int *ret_held)
+{
     *ret_held = 0;
     for (int i = 0; i < WORLD_ACTORS; i++) {
         int done = 0, r = 0;
         if (!w->actors[i].publishes)
             continue;
-        for (; done < most && !r; done++)
-            r = verify_publish(w, t, (enum world_actor)i,
-                               most == 1 ? shorts[i & 1] : lens[(i + done) % 5]);
+        for (; done < LOAD_CALLS && loads[load][done][0] && !r; done++)
+            r = verify_publish(w, t, (enum world_actor)i, loads[load][done]);
         if (r && r != -EAGAIN)
             return wrong("publisher %d is told %s", i, strerror(-r));
         *ret_held += r && done == 1;
@@ -452,17 +486,17 @@ verify_go_on(struct world *w, struct truth *t)
     int held = 0;
 
     if (!bad)
-        bad = publish_all(w, t, 5, &held);
+        bad = publish_all(w, t, LONG, &held);
     if (!bad)
         bad = verify_quiet(w, t);
     for (int round = 0; !bad && round < 4; round++) {
         bad = drain_all(w, t);
         if (!bad)
-            bad = publish_all(w, t, 1, &held);
+            bad = publish_all(w, t, LITTLE, &held);
         if (!bad && held)
             bad = wrong("%d publishers are held back by nobody", held);
         if (!bad)
-            bad = publish_all(w, t, 5, &held);
+            bad = publish_all(w, t, MIXED, &held);
         if (!bad)
             bad = verify_quiet(w, t);
     }

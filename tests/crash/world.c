@@ -115,12 +115,14 @@ world_is_whole(const unsigned char *data, uint64_t key, uint32_t len)
 void
 world_number(struct world *w, struct actor *a)
 {
-    a->call.id = w->next_id;
-    a->call.done = false;
-    a->call.result = 0;
-    a->call.first = 0;
-    a->call.due = 0;
+    struct call *c = &a->call;
+
+    c->id = w->next_id;
+    c->done = false;
+    c->result = 0;
+    c->slept = 0;
+    c->sent = 0;
     a->seen_count = 0;
-    if (a->call.publishes)
-        w->next_id += a->call.n;
+    if (c->publishes)
+        w->next_id += c->n * world_rounds(c);
 }

@@ -18,6 +18,7 @@
 #define WORLD_CURSORS 4
 #define WORLD_BATCH 4
 #define WORLD_SEEN 4
+#define WORLD_ROUNDS 3
 #define WORLD_STACK 8192
 #define WORLD_PAYLOAD 1024
 
@@ -40,13 +41,15 @@ struct call {
     uint32_t target; /* a cursor, or a bit for each entry that is dead */
     uint32_t kind;   /* enum ring_cursor_kind */
     uint64_t pos;    /* where to attach or seek */
+    uint32_t rounds; /* of publishing the like; 0: one */
     bool publishes, attaches, seeks;
     uint32_t left_entries, left_cursors; /* a bit each: to be cleared away if the caller dies */
     /* answers */
     bool done;
     int result;
-    unsigned due;
-    uint64_t first;
+    int slept;     /* what the wait said */
+    uint32_t sent; /* rounds that succeeded */
+    uint64_t first[WORLD_ROUNDS];
 };
 
 /* What a subscriber was given. */
@@ -138,6 +141,12 @@ world_key(uint32_t id, uint32_t len)
 
 void world_fill(unsigned char *to, uint32_t id, uint32_t len);
 bool world_is_whole(const unsigned char *data, uint64_t key, uint32_t len);
+
+static inline uint32_t
+world_rounds(const struct call *c)
+{
+    return c->rounds ? c->rounds : 1;
+}
 
 /* Takes numbers for the call's messages and clears its answers. */
 void world_number(struct world *w, struct actor *a);

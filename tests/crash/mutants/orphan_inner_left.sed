@@ -1,0 +1,2 @@
+# Inner slots of a dead batch are left as they are.
+s/ \&\& j != INNER)/)/

@@ -182,9 +182,11 @@ tail_is_possible(const struct ring_view *v)
 static bool
 is_sound(struct topic *t)
 {
+    bool possible = tail_is_possible(&t->memory.view);
+
     if (memory_is_hit(&t->memory))
         topic_quarantine(t, "a part of its shared memory was taken away (truncated)");
-    else if (!tail_is_possible(&t->memory.view))
+    else if (!possible)
         topic_quarantine(t, "its tail is beyond what any publisher was promised");
     return t->standing == TOPIC_SERVING;
 }

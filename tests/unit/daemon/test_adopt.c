@@ -1,0 +1,353 @@
+/* A daemon comes back: rings, owners, logs and names are as they were; what is half made, foreign, newer or damaged is told
+ * apart. */
+#include "tests/unit/daemon/bus_fixture.h"
+
+#include "daemon/process.h"
+#include "daemon/state.h"
+
+static char prefix[LIMIT_SHM_PREFIX];
+
+static void
+write_n(struct topic *t, uint32_t index, int n)
+{
+    struct pen pen = pen_of(t, index);
+
+    for (int i = 0; i < n; i++)
+        assert_int_equal(pen_write(&pen, 1), 0);
+    free(pen.pieces);
+}
+
+static uint64_t
+tail_of(const struct topic *t)
+{
+    return atom_load_relaxed(ring_tail(&t->memory.view));
+}
+
+static void
+rings_and_their_owners_are_taken_over(void **state)
+{
+    union wire_any p[] = {pub_packet("a"), sub_packet("a", NULL, RING_KIND_GATING)};
+    struct wire_answer mine, pub, sub;
+    struct child child;
+    uint64_t id, incarnation, bus_id;
+    int c;
+
+    (void)state;
+    bus_start("[topic a]\ndeclare = yes\n");
+    child = child_start(p, 2);
+    assert_int_equal(child_says(&child, &pub), 0);
+    assert_int_equal(child_says(&child, &pub), 0);
+    assert_int_equal(child_says(&child, &sub), 0);
+    c = client_open();
+    assert_int_equal(ask_topic(c, WIRE_PUB_OPEN, "a", NULL), 0);
+    mine = answer;
+    write_n(topic("a"), mine.index, 5);
+    id = topic("a")->id;
+    incarnation = fix.bus->incarnation;
+    bus_id = fix.bus->id;
+    close(c);
+    bus_die();
+
+    bus_start("");
+    assert_int_equal(topic("a")->id, id);
+    assert_int_equal(tail_of(topic("a")), 6);
+    assert_int_equal(fix.bus->id, bus_id);
+    assert_int_not_equal(fix.bus->incarnation, incarnation);
+    assert_int_equal(atom_load_relaxed(&ring_daemon(&topic("a")->memory.view)->incarnation),
+                     fix.bus->incarnation);
+    assert_non_null(topic("a")->publishers[pub.index].process);
+    assert_int_equal(topic("a")->publishers[pub.index].process->pid, child.pid);
+    assert_int_equal(topic("a")->cursors[sub.index].kind, RING_KIND_GATING);
+    /* What was handed out before can be closed now. */
+    c = client_open();
+    assert_int_equal(ask_close(c, WIRE_PUB_CLOSE, &mine), 0);
+    child_kill(&child);
+    TURN_UNTIL(!topic("a")->publishers[pub.index].process &&
+               !topic("a")->cursors[sub.index].process);
+    close(c);
+}
+
+static void
+who_died_meanwhile_is_settled_at_once(void **state)
+{
+    union wire_any p[] = {pub_packet("a"), sub_packet("a", NULL, RING_KIND_GATING)};
+    struct wire_answer pub, sub;
+    struct child child;
+    struct topic *t;
+
+    (void)state;
+    bus_start("[topic a]\ndeclare = yes\n");
+    child = child_start(p, 2);
+    assert_int_equal(child_says(&child, &pub), 0);
+    assert_int_equal(child_says(&child, &pub), 0);
+    assert_int_equal(child_says(&child, &sub), 0);
+    t = topic("a");
+    atom_store_relaxed(&ring_line(&t->memory.view, pub.index)->limit, 100);
+    atom_store_relaxed(&ring_line(&t->memory.view, pub.index)->intent, ring_intent_pack(1, 2));
+    atom_store_relaxed(ring_tail(&t->memory.view), 3);
+    bus_die();
+    child_kill(&child);
+
+    bus_start("");
+    t = topic("a");
+    assert_int_equal(atom_load_relaxed(&ring_entry(&t->memory.view, pub.index)->state),
+                     RING_ENTRY_FREE);
+    assert_int_equal(
+        ring_cursor_state_of(atom_load_relaxed(ring_cursor_word(&t->memory.view, sub.index))),
+        RING_CURSOR_FREE);
+    assert_int_equal(ring_stamp_state(atom_load_relaxed(&ring_slot(&t->memory.view, 1)->stamp)),
+                     RING_ABORTED);
+    assert_int_equal(ring_stamp_state(atom_load_relaxed(&ring_slot(&t->memory.view, 2)->stamp)),
+                     RING_ABORTED);
+    assert_int_equal(t->standing, TOPIC_SERVING);
+}
+
+static void
+a_log_goes_on_with_its_ring_and_without(void **state)
+{
+    struct topic *t;
+    uint64_t id;
+    int c;
+
+    (void)state;
+    bus_start("[topic d]\ndeclare = yes\ndurability = disk\ndepth = 64\n");
+    t = topic("d");
+    id = t->id;
+    memcpy(prefix, fix.bus->prefix, sizeof prefix);
+    c = client_open();
+    assert_int_equal(ask_topic(c, WIRE_PUB_OPEN, "d", NULL), 0);
+    write_n(t, answer.index, 10);
+    ring_topic(c, t->id);
+    TURN_UNTIL(atom_load_relaxed(&ring_daemon(&t->memory.view)->durable) == 10);
+    write_n(t, answer.index, 3);
+    close(c);
+    bus_die();
+
+    /* The ring is there: what was not on disk yet gets there. */
+    bus_start("");
+    t = topic("d");
+    assert_int_equal(t->id, id);
+    assert_int_equal(tail_of(t), 14);
+    TURN_UNTIL(atom_load_relaxed(&ring_daemon(&t->memory.view)->durable) == 13);
+    bus_die();
+    memory_remove(prefix, "d");
+
+    /* As after a reboot: a new ring behind the last message of the log, made as the log says. */
+    bus_start("");
+    t = topic("d");
+    assert_int_equal(t->id, id);
+    assert_int_equal(t->memory.view.geo.depth, 64);
+    assert_int_equal(tail_of(t), 14);
+    assert_int_equal(atom_load_relaxed(&ring_daemon(&t->memory.view)->durable), 13);
+    c = client_open();
+    assert_int_equal(ask_sub(c, "d", NULL, RING_KIND_DURABLE, WIRE_EARLIEST), 0);
+    assert_int_equal(answer.seq, 1);
+    close(c);
+}
+
+static void
+a_name_keeps_its_process_over_a_restart(void **state)
+{
+    union wire_any p = sub_packet("d", "n", RING_KIND_DURABLE);
+    struct wire_answer sub;
+    struct child child;
+    int c;
+
+    (void)state;
+    bus_start("[topic d]\ndeclare = yes\ndurability = disk\n");
+    child = child_start(&p, 1);
+    assert_int_equal(child_says(&child, &sub), 0);
+    assert_int_equal(child_says(&child, &sub), 0);
+    bus_die();
+    bus_start("");
+    c = client_open();
+    assert_int_equal(ask_sub(c, "d", "n", RING_KIND_DURABLE, WIRE_LATEST), -EBUSY);
+    child_kill(&child);
+    TURN_UNTIL(!topic("d")->cursors[sub.index].process);
+    assert_int_equal(ask_sub(c, "d", "n", RING_KIND_DURABLE, WIRE_LATEST), 0);
+    close(c);
+}
+
+/* --- what cannot be taken over --- */
+
+/* Opens an object of topic "a" to be spoilt. */
+static unsigned char *
+spoil(enum shm_kind kind, int *ret_fd)
+{
+    char path[100], object[SHM_NAME_ROOM];
+    uint64_t size;
+    void *map;
+
+    (void)snprintf(path, sizeof path, "%s/bus", fix.dir);
+    shm_name_prefix(path, prefix);
+    shm_name_object(prefix, "a", kind, object);
+    assert_int_equal(shm_segment_open(object, true, ret_fd, &size), 0);
+    map = mmap(NULL, 65536, PROT_READ | PROT_WRITE, MAP_SHARED, *ret_fd, 0);
+    assert_ptr_not_equal(map, MAP_FAILED);
+    return map;
+}
+
+static void
+a_newer_version_is_refused_and_untouched(void **state)
+{
+    unsigned char *map, before[4096];
+    struct shm_header *h;
+    int fd, c;
+
+    (void)state;
+    bus_start("[topic a]\ndeclare = yes\n[topic b]\ndeclare = yes\n");
+    bus_die();
+    map = spoil(SHM_KIND_DATA, &fd);
+    h = (void *)map;
+    h->version = SHM_VERSION + 1;
+    memcpy(before, map + 4096, sizeof before);
+    bus_start("");
+    assert_int_equal(topic("a")->standing, TOPIC_REFUSED);
+    assert_non_null(strstr(topic("a")->why, "version 2"));
+    assert_non_null(strstr(topic("a")->why, "knows version 1"));
+    assert_memory_equal(map + 4096, before, sizeof before);
+    assert_int_equal(topic("b")->standing, TOPIC_SERVING);
+    c = client_open();
+    assert_int_equal(ask_topic(c, WIRE_PUB_OPEN, "a", NULL), -EPROTONOSUPPORT);
+    assert_int_equal(ask_topic(c, WIRE_TOPIC_CREATE, "a", NULL), -EPROTONOSUPPORT);
+    assert_int_equal(ask_topic(c, WIRE_TOPIC_REMOVE, "a", NULL), -EPROTONOSUPPORT);
+    assert_int_equal(ask_topic(c, WIRE_TOPIC_INFO, "a", NULL), -EPROTONOSUPPORT);
+    assert_int_equal(h->version, SHM_VERSION + 1);
+    close(c);
+    munmap(map, 65536);
+    close(fd);
+}
+
+/* Each way to spoil a ring: what has to become of it. */
+static void
+damage_is_set_aside_with_a_reason(void **state)
+{
+    static const struct {
+        enum shm_kind kind;
+        size_t at;
+        uint64_t value;
+        const char *reason;
+    } cases[] = {
+        {SHM_KIND_DATA, 0, 0x1234567, "headers"},
+        {SHM_KIND_DATA, RING_GEOMETRY_AT, 7, "headers"},
+        {SHM_KIND_CONTROL, 40, 99, "headers"},
+        {SHM_KIND_DATA, 80, 'x', "name"},
+        {SHM_KIND_DATA, 8192, 1ull << 62, "tail"},
+        {SHM_KIND_DATA, RING_DAEMON_AT + 144, 77, "quarantined"},
+    };
+    int fd, c;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        unsigned char *map;
+        bus_start("[topic a]\ndeclare = yes\n[topic b]\ndeclare = yes\n");
+        if (cases[i].at == 8192)
+            assert_int_equal(topic("a")->memory.view.geo.tail, 8192);
+        bus_die();
+        map = spoil(cases[i].kind, &fd);
+        memcpy(map + cases[i].at, &cases[i].value, 8);
+        munmap(map, 65536);
+        close(fd);
+        bus_start("");
+        assert_int_equal(topic("b")->standing, TOPIC_SERVING);
+        assert_int_equal(topic("a")->standing, TOPIC_DAMAGED);
+        if (!strstr(topic("a")->why, cases[i].reason))
+            fail_msg("case %zu: %s", i, topic("a")->why);
+        c = client_open();
+        assert_int_equal(ask_topic(c, WIRE_PUB_OPEN, "a", NULL), -EBADMSG);
+        close(c);
+        bus_die();
+        memory_remove(prefix, "a");
+    }
+}
+
+static void
+what_nobody_ever_saw_is_taken_away(void **state)
+{
+    unsigned char *map;
+    char object[SHM_NAME_ROOM];
+    uint64_t size;
+    int fd;
+
+    (void)state;
+    /* Killed before the magic; before the other object; of a former boot; in the middle of being removed. */
+    for (int i = 0; i < 4; i++) {
+        bus_start("[topic a]\ndeclare = yes\n");
+        bus_die();
+        map = spoil(SHM_KIND_DATA, &fd);
+        if (i == 0)
+            memset(map, 0, 8);
+        if (i == 2)
+            map[48] ^= 1;
+        if (i == 3)
+            map[RING_DAEMON_AT + offsetof(struct ring_daemon, state)] = RING_TOPIC_REMOVED;
+        munmap(map, 65536);
+        close(fd);
+        shm_name_object(prefix, "a", i == 1 ? SHM_KIND_DATA : SHM_KIND_CONTROL, object);
+        if (i == 1)
+            assert_int_equal(shm_segment_remove(object), 0);
+        bus_start("");
+        assert_null(topic_by_name(fix.bus, "a"));
+        assert_int_equal(shm_segment_open(object, false, &fd, &size), -ENOENT);
+        bus_die();
+    }
+}
+
+static void
+a_disk_topic_without_its_log_is_damaged(void **state)
+{
+    char command[128];
+
+    (void)state;
+    bus_start("[topic d]\ndeclare = yes\ndurability = disk\n");
+    bus_die();
+    (void)snprintf(command, sizeof command, "rm -rf '%s/store/d'", fix.dir);
+    assert_int_equal(system(command), 0);
+    bus_start("");
+    assert_int_equal(topic("d")->standing, TOPIC_DAMAGED);
+    assert_non_null(strstr(topic("d")->why, "log is gone"));
+}
+
+static void
+a_removal_that_was_cut_off_is_finished(void **state)
+{
+    char path[100];
+
+    (void)state;
+    bus_start("[topic d]\ndeclare = yes\ndurability = disk\n");
+    state_set(&topic("d")->memory.view, RING_TOPIC_REMOVED, "test");
+    bus_die();
+    bus_start("");
+    assert_null(topic_by_name(fix.bus, "d"));
+    bus_die();
+    bus_start("");
+    assert_null(topic_by_name(fix.bus, "d"));
+    (void)snprintf(path, sizeof path, "%s/store/d", fix.dir);
+    assert_int_equal(access(path, F_OK), -1);
+}
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(rings_and_their_owners_are_taken_over, bus_setup,
+                                        bus_teardown),
+        cmocka_unit_test_setup_teardown(who_died_meanwhile_is_settled_at_once, bus_setup,
+                                        bus_teardown),
+        cmocka_unit_test_setup_teardown(a_log_goes_on_with_its_ring_and_without, bus_setup,
+                                        bus_teardown),
+        cmocka_unit_test_setup_teardown(a_name_keeps_its_process_over_a_restart, bus_setup,
+                                        bus_teardown),
+        cmocka_unit_test_setup_teardown(a_newer_version_is_refused_and_untouched, bus_setup,
+                                        bus_teardown),
+        cmocka_unit_test_setup_teardown(damage_is_set_aside_with_a_reason, bus_setup, bus_teardown),
+        cmocka_unit_test_setup_teardown(what_nobody_ever_saw_is_taken_away, bus_setup,
+                                        bus_teardown),
+        cmocka_unit_test_setup_teardown(a_disk_topic_without_its_log_is_damaged, bus_setup,
+                                        bus_teardown),
+        cmocka_unit_test_setup_teardown(a_removal_that_was_cut_off_is_finished, bus_setup,
+                                        bus_teardown),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

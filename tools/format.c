@@ -1,17 +1,18 @@
 #include "tools/format.h"
 
-#include <ctype.h>
 #include <inttypes.h>
 #include <string.h>
 
 #include "tools/units.h"
 
-static int
+/* 16 when it is none. */
+static unsigned
 hex_digit(char c)
 {
-    if (isdigit((unsigned char)c))
-        return c - '0';
-    return isxdigit((unsigned char)c) ? tolower((unsigned char)c) - 'a' + 10 : -1;
+    static const char digits[] = "0123456789abcdef0123456789ABCDEF";
+    const char *at = c ? strchr(digits, c) : NULL;
+
+    return at ? (unsigned)(at - digits) % 16 : 16;
 }
 
 const char *
@@ -27,7 +28,7 @@ format_check(const char *format)
             return "after % stands one of s S o k y p t T D %";
         if (p[-1] == '\\' && !strchr("ntr0ex\\", *p))
             return "after a backslash stands one of n t r 0 e x \\";
-        if (p[-1] == '\\' && *p == 'x' && (hex_digit(p[1]) < 0 || hex_digit(p[2]) < 0))
+        if (p[-1] == '\\' && *p == 'x' && (hex_digit(p[1]) > 15 || hex_digit(p[2]) > 15))
             return "after \\x stand two hexadecimal digits";
     }
     return NULL;

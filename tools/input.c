@@ -53,13 +53,14 @@ input_next(struct input *in, bool wait, const char **ret_data, size_t *ret_len)
 
     for (;;) {
         size_t left = in->len - in->start;
-        const char *from = left ? in->data + in->start : NULL;
-        const char *end =
-            in->whole || left == seen ? NULL : memchr(from + seen, in->separator, left - seen);
         int r;
 
-        if (end)
-            return give(in, (size_t)(end - from), 1, ret_data, ret_len);
+        if (!in->whole && left > seen) {
+            const char *from = in->data + in->start;
+            const char *end = memchr(from + seen, in->separator, left - seen);
+            if (end)
+                return give(in, (size_t)(end - from), 1, ret_data, ret_len);
+        }
         seen = left;
         if (left > in->max)
             return -EMSGSIZE;

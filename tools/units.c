@@ -46,26 +46,31 @@ units_parse_count(const char *text, uint64_t *ret)
     return 0;
 }
 
+/* "K", "MiB", "gb", "B", "": by how many bits it shifts; -EINVAL when it is no unit. */
+static int
+size_unit(const char *name)
+{
+    static const char letters[] = "kmgtKMGT";
+    const char *at = *name ? strchr(letters, *name) : NULL;
+
+    if (!at)
+        return *name && strcasecmp(name, "B") != 0 ? -EINVAL : 0;
+    if (name[1] && strcasecmp(name + 1, "B") != 0 && strcasecmp(name + 1, "iB") != 0)
+        return -EINVAL;
+    return 10 * ((int)(at - letters) % 4 + 1);
+}
+
 int
 units_parse_size(const char *text, uint64_t *ret)
 {
-    static const char letters[] = "KMGT";
-    const char *at;
-    unsigned shift = 0;
     uint64_t n;
-    int r = take_digits(&text, &n);
+    int shift, r = take_digits(&text, &n);
 
     if (r)
         return r;
-    if (*text == ' ' && text[1])
-        text++;
-    at = *text ? strchr(letters, toupper((unsigned char)*text)) : NULL;
-    if (at) {
-        shift = 10 * (unsigned)(at - letters + 1);
-        text++;
-    }
-    if (*text && strcasecmp(text, "B") != 0 && (!at || strcasecmp(text, "iB") != 0))
-        return -EINVAL;
+    shift = size_unit(text + (*text == ' ' && text[1]));
+    if (shift < 0)
+        return shift;
     if (n > UINT64_MAX >> shift)
         return -ERANGE;
     *ret = n << shift;

@@ -6,6 +6,7 @@
 #include <cmocka.h>
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -123,7 +124,7 @@ nobody_waits_for_a_batch(void **state)
     struct input in = {.separator = '\n', .max = 100};
 
     (void)state;
-    assert_int_equal(pipe(fds), 0);
+    assert_int_equal(pipe2(fds, O_CLOEXEC), 0);
     in.fd = fds[0];
     assert_int_equal(write(fds[1], "one\ntwo\nthr", 11), 11);
     assert_int_equal(input_next(&in, false, &c, &len), 0);

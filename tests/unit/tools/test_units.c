@@ -194,8 +194,8 @@ values_are_written(void **state)
     assert_string_equal(units_time(0, &room), "0 ns");
     assert_string_equal(units_time(999, &room), "999 ns");
     assert_string_equal(units_time(1500, &room), "1.5 us");
-    assert_string_equal(units_time(250 * 1000000, &room), "250 ms");
-    assert_string_equal(units_time(3200 * 1000000ull, &room), "3.2 s");
+    assert_string_equal(units_time(250000000, &room), "250 ms");
+    assert_string_equal(units_time(3200000000, &room), "3.2 s");
     assert_string_equal(units_time(90 * SECOND, &room), "1 m 30 s");
     assert_string_equal(units_time(3700 * SECOND, &room), "1 h 1 m");
     assert_string_equal(units_time(187200 * SECOND, &room), "2 d 4 h");

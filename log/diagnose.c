@@ -15,7 +15,8 @@ struct search {
     uint64_t budget[2]; /* bytes that may still be hashed, for FIND_OLD and FIND_CLAIM */
     uint64_t pos; /* the window: bytes [pos, pos + len) of the segment are in the walk's buffer */
     uint32_t len;
-    bool old; /* a batch was found that is older than the walk's end, or of another topic */
+    uint32_t used; /* of them: behind the last byte that is not zero */
+    bool old;      /* a batch was found that is older than the walk's end, or of another topic */
     struct log_diagnosis found;
 };
 
@@ -46,6 +47,7 @@ search_extent(struct search *s)
         n -= LOG_BLOCK;
     while (n && !buf[n - 1])
         n--;
+    s->used = n;
     if (n)
         s->found.bytes = shm_max(s->found.bytes, s->pos + n - s->walk->offset);
 }
@@ -102,6 +104,10 @@ search_window(struct search *s, uint64_t *ret_next)
         enum find find;
         int r;
 
+        if (i >= s->used) {
+            i = (uint32_t)(s->len - HEADER) & ~7u;
+            continue;
+        }
         memcpy(&magic, s->walk->buf + i, sizeof magic);
         if (SHM_LIKELY(magic != LOG_BATCH_MAGIC))
             continue;

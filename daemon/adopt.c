@@ -291,6 +291,7 @@ adopt_logs(struct bus *bus)
     struct dirent **list;
     int n = scandirat(bus->store_dirfd, ".", &list, is_topic_directory, alphasort), r = 0;
 
+    (void)store_sweep(&bus->store_env);
     if (n < 0)
         return -errno;
     for (int i = 0; i < n; i++) {

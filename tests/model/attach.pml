@@ -15,7 +15,7 @@
  *   publisher:  e = epoch; l = min(tail, pos of LIVE cursors) + depth; shown = max(shown, l) (seq_cst);
  *               epoch != e -> again; limit = l
  *   attach:     owner; pos = p <= tail; state = LIVE; epoch++ (seq_cst); M = max of all shown; pos = max(p, M - depth)
- *   seek:       the same from pos = p on, without owner and state; backwards: pos = min(that, the place left)
+ *   seek:       the same from pos = p on, without owner and state; never above `held`, the place left
  *
  * `shown` is the limit that others see, and never falls. Were it the limit itself, a publisher that claimed up to a
  * high one and then computed a lower one because of the new cursor would show only the lower one.
@@ -179,9 +179,9 @@ inline limits(m)
 
 /* A seek backwards never ends above the place it left, which was held all the time. */
 #ifdef SEEK_OVER
-#define SETTLE(p, m, old) BEGIN(p, m)
+#define SETTLE(p, m, held) BEGIN(p, m)
 #else
-#define SETTLE(p, m, old) MIN(BEGIN(p, m), old)
+#define SETTLE(p, m, held) MIN(BEGIN(p, m), held)
 #endif
 
 #define WANTED(k) (ask[k] && !dying[k])
@@ -266,7 +266,7 @@ end:    do
 
 proctype sub(byte me)
 {
-    byte p, m;
+    byte p, m, held;
     bool sought;
     {
         atomic { ask[me] = true };
@@ -280,14 +280,14 @@ proctype sub(byte me)
         :: atomic { need[me] < tail && state[1] == EVICTED -> attached[me] = false; break } /* told */
 #ifdef SEEK
         :: atomic { !sought && state[1] == LIVE -> sought = true; pick(p) };
-            atomic { pos[1] = p; need[me] = MAX(need[me], p) };
+            atomic { held = MAX(pos[1], p); pos[1] = p; need[me] = MAX(need[me], p) };
 #if !defined(SEEK_NO_EPOCH) && !defined(SEEK_STORE)
             atomic { epoch++ };
 #endif
 #ifndef SEEK_STORE
             limits(m);
             atomic {
-                p = SETTLE(p, m, need[me]);
+                p = SETTLE(p, m, held);
                 assert(!HOLDS(me) || p <= need[me]);
                 pos[1] = p
             };
@@ -295,7 +295,7 @@ proctype sub(byte me)
             atomic {
                 assert(p <= tail);
                 assert(!HOLDS(me) || tail <= p + DEPTH);
-                need[me] = p; p = 0; m = 0
+                need[me] = p; p = 0; m = 0; held = 0
             }
 #endif
         :: atomic { attached[me] = false; break } /* closes */

@@ -5,14 +5,15 @@
  * flushed by chance, by a locked instruction, by death, or by the membarrier of the daemon.
  *
  *   pub()     ring_publish, ring_publish_due     ring/ring_publish.c
- *   ring()    leat__ring                         client/conn.c
- *   daemon()  the log's look at the ring         daemon/store.h, shm_event_barrier in shm/event.c
+ *   ring()    leat__ring, pay_rings              client/conn.c
+ *   daemon()  flush_work: advance, rest, arm     daemon/flush.c; reap_settle, session and bus around it
  *
  *   publisher:  store COMMITTED; b = bell; if last >= b and CAS(bell, b, OFF): ring
  *   ring:       send on the connection; when it is broken connect once more and send; when nobody listens, let it be
  *   waiter:     (for `durable`) rings always, before each bounded sleep, whatever the bell says
- *   daemon:     listen; then for ever: take what is committed; bell = next; membarrier; look once more; sleep on the
- *               connections and on the deaths of clients. Told of a death: settle the dead one's claim, then look.
+ *   daemon:     listen; bell = OFF; then for ever: take what is committed; unless bell is next already: bell = next,
+ *               membarrier, look once more; sleep on the connections and on the deaths of clients. Told of a death:
+ *               settle the dead one's claim, then look. A connection that was full: look.
  *
  * Asserted at rest (nothing can move, the daemon lives): all that was committed has been seen. -DSTOP stops publisher 0
  * for ever between its CAS and its ring: then what a waiter waits for is seen all the same.
@@ -34,6 +35,8 @@
  *   WAIT_BY_BELL  with WAITER STOP: the waiter rings by the bell's rule only
  *   WAIT_ONCE     with WAITER STOP: it rings before its first sleep only
  *   STOP without WAITER (a limit, not a mutation: unseen until the next ring, the publisher's end, or its going on)
+ *   KEEP_BELL     with DDEATHS=1: a new daemon trusts the bell that the one before it has set
+ *   REARM         with FULL: the publisher whose connection is full sets the bell again for whoever publishes next
  *   NO_BURST_LOOK with FULL: daemon does not look at the topics of a client whose connection was full
  */
 #ifndef MSGS
@@ -117,10 +120,14 @@ proctype pub(byte me)
 #endif
             ring(me);
 #ifdef FULL
+#ifdef REARM
             if /* the bell is left to whoever publishes next */
             :: atomic { owes -> owes = false; if :: bell == OFF -> bell = s + 1 :: else fi }
             :: atomic { !owes -> skip }
             fi;
+#else
+            atomic { owes = false };
+#endif
 #endif
 quiet:      skip;
 #ifdef RING_EARLY
@@ -195,6 +202,9 @@ restart:
 #ifndef ARM_FIRST
         atomic { listens = true };
 #endif
+#ifndef KEEP_BELL
+        atomic { bell = OFF };
+#endif
         settle();
 #ifdef NO_START_LOOK
         if
@@ -207,7 +217,10 @@ look:
         :: atomic { com[next] -> next++ }
         :: atomic { !com[next] -> break }
         od;
-        atomic { bell = next }; /* store seq_cst */
+        if
+        :: atomic { bell == next -> goto nap } /* it stands since before the look */
+        :: atomic { bell != next -> bell = next } /* store seq_cst */
+        fi;
 #if !defined(BOTH) && !defined(NO_FENCE)
         atomic { flush(0); flush(1) }; /* membarrier */
 #endif

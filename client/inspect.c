@@ -486,6 +486,15 @@ read_ring(const struct leat_inspect *i, const struct leat__want *want, struct le
     return 1;
 }
 
+/* What reading the log came to, with a text when it failed. */
+static int
+said(struct leat_inspect *i, int r, uint64_t seq)
+{
+    return r < 0 ? leat__inspect_fail(i, r, "message %llu of topic '%s' in the log: %s",
+                                      (unsigned long long)seq, i->name, leat_strerror(r))
+                 : r;
+}
+
 int
 leat_inspect_read(leat_inspect *i, const char *topic, void *buf, size_t room,
                   struct leat_inspect_msg *ret)
@@ -500,7 +509,7 @@ leat_inspect_read(leat_inspect *i, const char *topic, void *buf, size_t room,
     want.seq = seq;
     /* Who reads a log from end to end finds most messages where the last one was: nothing need be looked up again. */
     if (topic && !strcmp(topic, i->name) && leat__scan_holds(&i->scan, seq))
-        return leat__scan_read(&i->scan, &want, ret);
+        return said(i, leat__scan_read(&i->scan, &want, ret), seq);
     r = look_at(i, topic);
     if (r)
         return r;
@@ -515,7 +524,5 @@ leat_inspect_read(leat_inspect *i, const char *topic, void *buf, size_t room,
         ret->seq = i->map.view.data ? shm_max(want.seq, ring_oldest(&i->map.view)) : want.seq;
         return 0;
     }
-    return r < 0 ? leat__inspect_fail(i, r, "message %llu of topic '%s' in the log: %s",
-                                      (unsigned long long)seq, topic, leat_strerror(r))
-                 : r;
+    return said(i, r, seq);
 }

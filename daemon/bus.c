@@ -363,8 +363,9 @@ declare_topics(struct bus *bus)
             continue;
         memcpy(request.name, rule->pattern, strlen(rule->pattern) + 1);
         r = topic_wish_of(bus, &self, &request, &wish, why);
+        wish.who = NULL;
         if (!r)
-            r = topic_create(bus, rule->pattern, NULL, &wish, &t, why);
+            r = topic_create(bus, rule->pattern, &wish, &t, why);
         if (r)
             report_error("%s:%u: %s", rule->file, rule->line, why);
     }

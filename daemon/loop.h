@@ -23,7 +23,8 @@ struct loop;
 /* A descriptor. The caller zeroes it and fills the first three; the descriptor stays the caller's. */
 struct loop_source {
     int fd;
-    void (*ready)(struct loop_source *source, uint32_t events); /* EPOLLIN, EPOLLOUT, EPOLLHUP, ... */
+    void (*ready)(struct loop_source *source,
+                  uint32_t events); /* EPOLLIN, EPOLLOUT, EPOLLHUP, ... */
     void *user;
 
     uint32_t events; /* private: 0 while not added */

@@ -114,7 +114,7 @@ topic_create_request(struct request *q)
                        "user %u may not make topic %s: no [topic PATTERN] with create = yes "
                        "matches it",
                        who->uid, p->name);
-    r = topic_create(q->s->bus, p->name, who, &wish, &t, q->answer.text);
+    r = topic_create(q->s->bus, p->name, &wish, &t, q->answer.text);
     if (!r)
         q->answer.topic_id = t->id;
     return r;

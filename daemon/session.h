@@ -26,7 +26,7 @@ struct session {
     struct loop_source source;
     bool hello; /* versions have been agreed on */
     bool ended;
-    bool busy;  /* its packets are being handled: freed afterwards */
+    bool busy;                    /* its packets are being handled: freed afterwards */
     struct session_answer *queue; /* SESSION_QUEUE of them, allocated when first needed */
     uint32_t queue_first, queue_count;
 };

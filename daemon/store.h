@@ -72,11 +72,11 @@ void store_drain(struct store *s, void (*done)(void *user), void *user);
  * The descriptor becomes the caller's. -ENOENT, -EMFILE, -EIO. */
 struct store_segment {
     int fd;
-    uint64_t first;  /* the segment's */
-    uint64_t next;   /* first of the next segment; 0: this is the open one */
-    uint64_t seq;    /* first sequence number of the batch at offset */
+    uint64_t first; /* the segment's */
+    uint64_t next;  /* first of the next segment; 0: this is the open one */
+    uint64_t seq;   /* first sequence number of the batch at offset */
     uint64_t offset;
-    uint64_t hash;   /* of the batch before */
+    uint64_t hash; /* of the batch before */
     uint64_t size;
 };
 int store_open_segment(struct store *s, uint64_t seq, struct store_segment *ret);

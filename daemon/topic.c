@@ -214,6 +214,7 @@ topic_wish_of(const struct bus *bus, const struct access_who *who, const struct 
         return why_set(why, -EACCES, "topic %s: user %u is not in group %u", request->name,
                        who->uid, c.group);
     ret->fixed = fixed;
+    ret->who = who;
     return plan(bus, request->name, &c, &ret->geo, why);
 }
 
@@ -417,14 +418,13 @@ topic_bytes(const struct topic *t)
 
 /* How much a user's topics take; root and the daemon's user are not asked. */
 static int
-check_quota(const struct bus *bus, const struct access_who *who, const struct topic_wish *wish,
-            char why[WHY_ROOM])
+check_quota(const struct bus *bus, const struct topic_wish *wish, char why[WHY_ROOM])
 {
     const struct config *c = &bus->config;
     uint64_t bytes = memory_bytes(&wish->geo, 0);
     uint32_t count = 1;
 
-    if (access_is_master(who))
+    if (access_is_master(wish->who))
         return 0;
     for (const struct topic *t = bus->topics; t; t = t->next) {
         if (!t->mapped || t->access.uid != wish->geo.uid)
@@ -444,11 +444,11 @@ check_quota(const struct bus *bus, const struct access_who *who, const struct to
 }
 
 int
-topic_create(struct bus *bus, const char *name, const struct access_who *who,
-             const struct topic_wish *wish, struct topic **ret, char why[WHY_ROOM])
+topic_create(struct bus *bus, const char *name, const struct topic_wish *wish, struct topic **ret,
+             char why[WHY_ROOM])
 {
     struct topic *t;
-    int r = who ? check_quota(bus, who, wish, why) : 0;
+    int r = wish->who ? check_quota(bus, wish, why) : 0;
 
     if (r)
         return r;
@@ -493,7 +493,7 @@ topic_obtain(struct bus *bus, const char *name, const struct access_who *who, st
         return why_set(why, -ENOENT, "there is no topic %s", name);
     memcpy(request.name, name, strlen(name) + 1);
     r = topic_wish_of(bus, who, &request, &wish, why);
-    return r ? r : topic_create(bus, name, who, &wish, ret, why);
+    return r ? r : topic_create(bus, name, &wish, ret, why);
 }
 
 /* --- ending ----------------------------------------------------------------------------------- */

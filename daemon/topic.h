@@ -27,7 +27,7 @@ struct topic_seat {
 
 struct topic {
     struct bus *bus;
-    struct topic *next, *prev;             /* in bus->topics */
+    struct topic *next, *prev; /* in bus->topics */
     struct topic *next_by_name, *next_by_id;
     char name[LIMIT_TOPIC_NAME + 1];
     uint64_t id;
@@ -35,17 +35,17 @@ struct topic {
     char why[WHY_ROOM]; /* when it is not serving */
     struct access_rule access;
 
-    bool mapped; /* memory is there */
+    bool mapped;    /* memory is there */
     uint32_t lanes; /* of which reserved */
     struct memory memory;
     struct store *store; /* NULL: a memory topic */
     struct topic_seat *publishers, *cursors;
     uint64_t *scratch; /* of ring_settle */
 
-    struct loop_task look;    /* watch.h */
-    struct loop_timer acks;   /* ... floors are looked at again */
-    struct loop_timer lag;    /* ... a gating cursor may be evicted */
-    uint32_t gate_who;        /* ... the cursor that holds publishers back, and where, */
+    struct loop_task look;  /* watch.h */
+    struct loop_timer acks; /* ... floors are looked at again */
+    struct loop_timer lag;  /* ... a gating cursor may be evicted */
+    uint32_t gate_who;      /* ... the cursor that holds publishers back, and where, */
     uint64_t gate_pos;
     uint64_t gate_since_ns;   /* ... and since when; 0: nobody does */
     struct loop_timer settle; /* reap.h: the orphan rule is tried again */
@@ -60,14 +60,15 @@ struct topic *topic_by_id(const struct bus *bus, uint64_t id);
 struct topic_wish {
     struct ring_geometry geo; /* planned; origin 1 */
     uint32_t fixed;
+    const struct access_who *who; /* whose limits count; NULL: nobody's */
 };
-int topic_wish_of(const struct bus *bus, const struct access_who *who, const struct wire_topic *request,
-                  struct topic_wish *ret, char why[WHY_ROOM]);
+int topic_wish_of(const struct bus *bus, const struct access_who *who,
+                  const struct wire_topic *request, struct topic_wish *ret, char why[WHY_ROOM]);
 
-/* topic_create makes a topic whose name is free and good. Rights are the caller's business; limits per user are looked at here when
- * `who` is not NULL. -ENOSPC, -EDQUOT, -EEXIST (a log of that name), ... with a text. */
-int topic_create(struct bus *bus, const char *name, const struct access_who *who,
-                 const struct topic_wish *wish, struct topic **ret, char why[WHY_ROOM]);
+/* topic_create makes a topic whose name is free and good. Rights are the caller's business; limits per user are looked at
+ * here. -ENOSPC, -EDQUOT, -EEXIST (a log of that name), ... with a text. */
+int topic_create(struct bus *bus, const char *name, const struct topic_wish *wish,
+                 struct topic **ret, char why[WHY_ROOM]);
 
 /* topic_differs compares an existing topic with what was asked for: 0, or -EEXIST with the first field that differs. */
 int topic_differs(const struct topic *t, const struct topic_wish *wish, char why[WHY_ROOM]);

@@ -36,10 +36,10 @@ enum wire_type {
     WIRE_PUB_CLOSE = 6,
     WIRE_SUB_OPEN = 7,
     WIRE_SUB_CLOSE = 8,
-    WIRE_SUB_REMOVE = 9,  /* forget a named subscription */
+    WIRE_SUB_REMOVE = 9, /* forget a named subscription */
     WIRE_LOG_OPEN = 10,
-    WIRE_POSITION = 11,   /* which sequence number is at a time, or so many before the last */
-    WIRE_RING = 12,       /* one-way: look at this topic */
+    WIRE_POSITION = 11, /* which sequence number is at a time, or so many before the last */
+    WIRE_RING = 12,     /* one-way: look at this topic */
     WIRE_TYPES
 };
 
@@ -48,7 +48,7 @@ struct wire_header {
     uint16_t version; /* WIRE_VERSION */
     uint16_t type;    /* enum wire_type; an answer has its request's */
     uint32_t id;
-    int32_t status;   /* of an answer: 0 or a negative errno; of a request: 0 */
+    int32_t status; /* of an answer: 0 or a negative errno; of a request: 0 */
 };
 SHM_SIZE(struct wire_header, 16);
 
@@ -83,10 +83,10 @@ SHM_SIZE(struct wire_topic, 312);
 struct wire_sub_open {
     struct wire_header h;
     char topic[208];
-    char name[64];    /* empty: none */
-    uint32_t kind;    /* enum ring_cursor_kind: LIVE, GATING, DURABLE */
-    uint32_t start;   /* enum wire_start */
-    uint64_t value;   /* of AT_SEQ, AT_TIME, LAST_N */
+    char name[64];  /* empty: none */
+    uint32_t kind;  /* enum ring_cursor_kind: LIVE, GATING, DURABLE */
+    uint32_t start; /* enum wire_start */
+    uint64_t value; /* of AT_SEQ, AT_TIME, LAST_N */
 };
 SHM_SIZE(struct wire_sub_open, 304);
 
@@ -129,20 +129,22 @@ SHM_SIZE(struct wire_ring, 24);
  * and the setting, when status is not 0. */
 struct wire_answer {
     struct wire_header h;
-    uint64_t bus_id;       /* HELLO: of the store; stays over restarts */
-    uint64_t incarnation;  /* HELLO: of this run of the daemon */
-    uint64_t topic_id;     /* PUB_OPEN, SUB_OPEN, TOPIC_INFO */
-    uint64_t generation;   /* PUB_OPEN, SUB_OPEN */
-    uint64_t seq;          /* SUB_OPEN: where to begin; POSITION; LOG_OPEN: first sequence number at `offset` */
-    uint64_t floor;        /* SUB_OPEN: of a named one: all below is acknowledged */
-    uint64_t first, next;  /* LOG_OPEN: the segment's first, and the next segment's (0: it is the open one) */
-    uint64_t offset;       /* LOG_OPEN: begin there */
-    uint64_t hash;         /* LOG_OPEN: of the batch before `offset` */
-    uint64_t size;         /* LOG_OPEN: of the segment */
-    uint32_t index;        /* PUB_OPEN: publisher; SUB_OPEN: cursor */
-    uint32_t fds;          /* how many descriptors come with it */
-    uint32_t protocol;     /* HELLO: the version that is spoken */
-    uint32_t pid;          /* HELLO: the daemon's */
+    uint64_t bus_id;      /* HELLO: of the store; stays over restarts */
+    uint64_t incarnation; /* HELLO: of this run of the daemon */
+    uint64_t topic_id;    /* PUB_OPEN, SUB_OPEN, TOPIC_INFO */
+    uint64_t generation;  /* PUB_OPEN, SUB_OPEN */
+    uint64_t
+        seq; /* SUB_OPEN: where to begin; POSITION; LOG_OPEN: first sequence number at `offset` */
+    uint64_t floor; /* SUB_OPEN: of a named one: all below is acknowledged */
+    uint64_t first,
+        next; /* LOG_OPEN: the segment's first, and the next segment's (0: it is the open one) */
+    uint64_t offset;   /* LOG_OPEN: begin there */
+    uint64_t hash;     /* LOG_OPEN: of the batch before `offset` */
+    uint64_t size;     /* LOG_OPEN: of the segment */
+    uint32_t index;    /* PUB_OPEN: publisher; SUB_OPEN: cursor */
+    uint32_t fds;      /* how many descriptors come with it */
+    uint32_t protocol; /* HELLO: the version that is spoken */
+    uint32_t pid;      /* HELLO: the daemon's */
     char text[WIRE_TEXT];
 };
 SHM_AT(struct wire_answer, index, 104);

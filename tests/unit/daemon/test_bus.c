@@ -1,0 +1,210 @@
+/* Starting and stopping: one daemon per socket and per store, places checked, a clean stop drains. */
+#include "tests/unit/daemon/bus_fixture.h"
+
+#include <sys/stat.h>
+
+#include "daemon/lock.h"
+#include "daemon/state.h"
+
+static int
+second(const char *socket, const char *store, char why[WHY_ROOM])
+{
+    struct config c;
+    struct bus *bus;
+
+    assert_int_equal(config_init(&c, false), 0);
+    (void)snprintf(c.socket, sizeof c.socket, "%s/%s", fix.dir, socket);
+    (void)snprintf(c.store, sizeof c.store, "%s/%s", fix.dir, store);
+    return bus_open(&c, &bus, why);
+}
+
+static void
+a_second_daemon_says_who_is_there(void **state)
+{
+    char why[WHY_ROOM], pid[20];
+
+    (void)state;
+    bus_start("");
+    (void)snprintf(pid, sizeof pid, "pid %d", (int)getpid());
+    assert_int_equal(second("bus", "store2", why), -EBUSY);
+    assert_non_null(strstr(why, pid));
+    assert_non_null(strstr(why, "socket"));
+    assert_int_equal(second("bus2", "store", why), -EBUSY);
+    assert_non_null(strstr(why, pid));
+    assert_non_null(strstr(why, "store"));
+    close(client_open());
+}
+
+static void
+the_lock_file_says_what_an_inspector_needs(void **state)
+{
+    char path[100], text[600], line[300];
+    ssize_t n;
+    FILE *f;
+    int pid;
+
+    (void)state;
+    bus_start("");
+    (void)snprintf(path, sizeof path, "%s/bus.lock", fix.dir);
+    f = fopen(path, "re");
+    assert_non_null(f);
+    n = (ssize_t)fread(text, 1, sizeof text - 1, f);
+    assert_true(n > 0);
+    text[n] = '\0';
+    assert_int_equal(fclose(f), 0);
+    (void)snprintf(line, sizeof line, "pid %d\nstore %s/store\nprefix %s\n", (int)getpid(), fix.dir,
+                   fix.bus->prefix);
+    assert_non_null(strstr(text, line));
+    assert_non_null(strstr(text, "incarnation "));
+    assert_int_equal(lock_holder(path, &pid), 0);
+    assert_int_equal(pid, getpid());
+    bus_die();
+    assert_int_equal(lock_holder(path, &pid), -ESRCH);
+    (void)snprintf(path, sizeof path, "%s/none.lock", fix.dir);
+    assert_int_equal(lock_holder(path, &pid), -ENOENT);
+}
+
+static void
+a_place_anybody_may_write_to_is_refused(void **state)
+{
+    (void)state;
+    assert_int_equal(chmod(fix.dir, 0777), 0);
+    assert_int_equal(bus_try(""), -EPERM);
+    assert_non_null(strstr(fix.why, "anybody"));
+    assert_int_equal(chmod(fix.dir, 01777), 0);
+    assert_int_equal(bus_try(""), 0);
+    bus_die();
+    if (geteuid() == 0) {
+        assert_int_equal(chown(fix.dir, 12345, 12345), 0);
+        assert_int_equal(bus_try(""), -EPERM);
+        assert_non_null(strstr(fix.why, "12345"));
+        assert_int_equal(chown(fix.dir, 0, 0), 0);
+    }
+}
+
+static void
+what_cannot_be_is_said(void **state)
+{
+    char path[100];
+    FILE *f;
+
+    (void)state;
+    (void)snprintf(path, sizeof path, "%s/store", fix.dir);
+    f = fopen(path, "we");
+    assert_non_null(f);
+    assert_int_equal(fclose(f), 0);
+    assert_int_not_equal(bus_try(""), 0);
+    assert_non_null(strstr(fix.why, path));
+    assert_int_equal(unlink(path), 0);
+    (void)snprintf(path, sizeof path, "%s/bus", fix.dir);
+    f = fopen(path, "we");
+    assert_non_null(f);
+    assert_int_equal(fclose(f), 0);
+    assert_int_equal(bus_try(""), -EADDRINUSE);
+    assert_non_null(strstr(fix.why, path));
+}
+
+static void
+a_declared_topic_that_cannot_be_does_not_stop_the_others(void **state)
+{
+    (void)state;
+    bus_start("[topic a]\ndeclare = yes\ndurability = disk\nwhen_full = overwrite\n"
+              "[topic b]\ndeclare = yes\n");
+    assert_null(topic_by_name(fix.bus, "a"));
+    assert_non_null(topic_by_name(fix.bus, "b"));
+}
+
+static void
+a_clean_stop_drains_and_keeps_the_rings(void **state)
+{
+    struct topic *t;
+    struct pen pen;
+    char path[100];
+    int c;
+
+    (void)state;
+    bus_start("[topic d]\ndeclare = yes\ndurability = disk\n[topic m]\ndeclare = yes\n");
+    t = topic("d");
+    c = client_open();
+    assert_int_equal(ask_topic(c, WIRE_PUB_OPEN, "d", NULL), 0);
+    pen = pen_of(t, answer.index);
+    for (int i = 0; i < 100; i++)
+        assert_int_equal(pen_write(&pen, 1), 0);
+    free(pen.pieces);
+    assert_int_equal(kill(getpid(), SIGTERM), 0);
+    assert_int_equal(bus_run(fix.bus), 0);
+    assert_int_equal(atom_load_relaxed(&ring_daemon(&t->memory.view)->durable), 100);
+    (void)snprintf(path, sizeof path, "%s/bus", fix.dir);
+    assert_int_equal(access(path, F_OK), -1);
+    bus_die();
+    close(c);
+    bus_start("");
+    assert_non_null(topic_by_name(fix.bus, "m"));
+    assert_int_equal(atom_load_relaxed(ring_tail(&topic("d")->memory.view)), 101);
+}
+
+static void
+keep_no_ends_the_rings_too(void **state)
+{
+    struct ring_maps maps = {.control = NULL};
+    union wire_any p = sub_packet("m", NULL, RING_KIND_LIVE);
+    struct ring_view view;
+    uint32_t version;
+    int c, fds[WIRE_FDS_MAX];
+
+    (void)state;
+    bus_start("keep = no\n[topic m]\ndeclare = yes\n");
+    c = client_open();
+    assert_int_equal(ask_raw(c, &p, &answer, fds), 0);
+    assert_int_equal(shm_segment_size(fds[0], &maps.data_size), 0);
+    assert_int_equal(shm_segment_map(fds[0], maps.data_size, &maps.data), 0);
+    assert_int_equal(ring_join(&view, &maps, &version), 0);
+    assert_int_equal(kill(getpid(), SIGINT), 0);
+    assert_int_equal(bus_run(fix.bus), 0);
+    bus_die();
+    assert_int_equal(state_get(&view), RING_TOPIC_REMOVED);
+    bus_start("");
+    assert_null(topic_by_name(fix.bus, "m"));
+    shm_segment_unmap(maps.data, maps.data_size);
+    close(fds[0]);
+    close(fds[1]);
+    close(c);
+}
+
+static void
+paths_that_are_one_place_are_one_bus(void **state)
+{
+    char command[200], prefix[LIMIT_SHM_PREFIX], why[WHY_ROOM];
+
+    (void)state;
+    bus_start("");
+    memcpy(prefix, fix.bus->prefix, sizeof prefix);
+    (void)snprintf(command, sizeof command, "ln -s . '%s/link'", fix.dir);
+    assert_int_equal(system(command), 0);
+    assert_int_equal(second("link/bus", "store2", why), -EBUSY);
+    bus_die();
+    bus_start("");
+    assert_string_equal(fix.bus->prefix, prefix);
+}
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(a_second_daemon_says_who_is_there, bus_setup, bus_teardown),
+        cmocka_unit_test_setup_teardown(the_lock_file_says_what_an_inspector_needs, bus_setup,
+                                        bus_teardown),
+        cmocka_unit_test_setup_teardown(a_place_anybody_may_write_to_is_refused, bus_setup,
+                                        bus_teardown),
+        cmocka_unit_test_setup_teardown(what_cannot_be_is_said, bus_setup, bus_teardown),
+        cmocka_unit_test_setup_teardown(a_declared_topic_that_cannot_be_does_not_stop_the_others,
+                                        bus_setup, bus_teardown),
+        cmocka_unit_test_setup_teardown(a_clean_stop_drains_and_keeps_the_rings, bus_setup,
+                                        bus_teardown),
+        cmocka_unit_test_setup_teardown(keep_no_ends_the_rings_too, bus_setup, bus_teardown),
+        cmocka_unit_test_setup_teardown(paths_that_are_one_place_are_one_bus, bus_setup,
+                                        bus_teardown),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -7,6 +7,14 @@
 /* A sleeper that is not woken says so soon; nobody has to wait for it in a run without faults. */
 #define SLEEP_NS 300000000ll
 
+/* The answers stand before the word that says so: the parent may look between any two instructions. */
+static void
+finish(struct actor *a)
+{
+    atom_compiler_barrier();
+    a->call.done = true;
+}
+
 struct sending {
     struct ring_out out[WORLD_BATCH];
     struct ring_span spans[WORLD_BATCH];
@@ -60,7 +68,9 @@ send_round(struct actor *a, struct sending *s)
         give_back(a, s);
         return r;
     }
-    a->call.first[a->call.sent++] = first;
+    a->call.first[a->call.sent] = first;
+    atom_compiler_barrier();
+    a->call.sent++;
     if (ring_publish_due(&a->pub, first + a->call.n - 1) & RING_DUE_WAKE)
         shm_event_wake(&ring_control(&a->view)->sleep);
     return 0;
@@ -76,7 +86,7 @@ call_send(void *actor)
     for (uint32_t i = world_rounds(&a->call); !r && i > 0; i--)
         r = send_round(a, &s);
     a->call.result = r;
-    a->call.done = true;
+    finish(a);
 }
 
 void
@@ -89,7 +99,7 @@ call_abandon(void *actor)
     if (!r)
         give_back(a, &s);
     a->call.result = r ? r : -ECANCELED;
-    a->call.done = true;
+    finish(a);
 }
 
 /* One event; false: none. */
@@ -113,6 +123,7 @@ receive_one(struct actor *a)
         seen->kind = m.len > sizeof seen->data || ring_copy(&a->view, &m, seen->data)
                          ? SEEN_STALE
                          : SEEN_MESSAGE;
+    atom_compiler_barrier();
     a->seen_count++;
     atom_store_release(&a->reader.line->pos, a->reader.next); /* release: CURSOR */
     return true;
@@ -128,7 +139,7 @@ call_receive(void *actor)
             break;
     atom_store_relaxed(&a->reader.line->received, a->reader.next);
     atom_store_release(&a->reader.line->acked, a->reader.next); /* release: ACK */
-    a->call.done = true;
+    finish(a);
 }
 
 void
@@ -147,7 +158,7 @@ call_sleep(void *actor)
             (void)receive_one(a);
         }
     }
-    a->call.done = true;
+    finish(a);
 }
 
 void
@@ -161,7 +172,7 @@ call_seek(void *actor)
     a->told = pos;
     /* What was held before is not lost by looking further back. */
     a->call.result = a->gates && pos > held ? -ERANGE : 0;
-    a->call.done = true;
+    finish(a);
 }
 
 void
@@ -173,7 +184,7 @@ call_attach(void *actor)
 
     ring_cursor_attach(&a->view, a->call.target, (enum ring_cursor_kind)a->call.kind, &owner, &pos);
     a->call.pos = pos;
-    a->call.done = true;
+    finish(a);
 }
 
 void
@@ -182,7 +193,7 @@ call_evict(void *actor)
     struct actor *a = actor;
 
     ring_cursor_evict(&a->view, a->call.target);
-    a->call.done = true;
+    finish(a);
 }
 
 void
@@ -191,7 +202,7 @@ call_free(void *actor)
     struct actor *a = actor;
 
     ring_cursor_free(&a->view, a->call.target);
-    a->call.done = true;
+    finish(a);
 }
 
 void
@@ -203,7 +214,7 @@ call_enter(void *actor)
     ring_entry_take(&a->view, a->call.target, &owner);
     a->call.result =
         ring_publisher_join(&a->pub, &a->view, (uint16_t)a->call.target, a->pieces, false);
-    a->call.done = true;
+    finish(a);
 }
 
 void
@@ -222,7 +233,7 @@ call_settle(void *actor)
         if (a->call.target >> i & 1)
             ring_entry_free(&a->view, i);
     a->call.result = r;
-    a->call.done = true;
+    finish(a);
 }
 
 void
@@ -233,7 +244,7 @@ call_format(void *actor)
     struct ring_geometry geo = a->view.geo;
 
     ring_format(a->view.data, a->view.control, &geo, &who);
-    a->call.done = true;
+    finish(a);
 }
 
 void
@@ -242,5 +253,5 @@ call_destroy(void *actor)
     struct actor *a = actor;
 
     ring_destroy(&a->view);
-    a->call.done = true;
+    finish(a);
 }

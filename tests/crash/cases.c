@@ -161,6 +161,8 @@ const struct test_case preempt_cases[] = {
          .b = SEND_AGAIN(P1, 4, 3, 8, 9, 40, 10)),
     CASE("publish / publishes, a lap", LOSSY, "bb", .a = SEND(P0, 1, 8),
          .b = SEND_AGAIN(P1, 3, 3, 8, 9, 10)),
+    CASE("publish / publish, a sleeper and the bell are armed", HELD, "ag", .a = SEND(P0, 1, 8),
+         .b = SEND(P1, 2, 8, 40), .never_held = true),
     CASE("publish / receive", HELD, "i", .a = SEND(P0, 1, 8), .b = RECEIVE(S0, 2),
          .never_held = true),
     CASE("batch / receive", HELD, "", .a = SEND(P0, 3, 8, 40, 9), .b = RECEIVE(S0, 4),

@@ -3,6 +3,7 @@
  *
  *   crash_ring kill [PART]              every number of instructions, in cases whose name contains PART
  *   crash_ring preempt [PART]           every preemption
+ *   crash_ring points [PART]            two real deaths at every pair of named points
  *   crash_ring mutant kill|preempt PART   succeeds when it finds a fault: the ring has been given one
  *
  * LEAT_FULL=1 takes the long form, LEAT_SEED the seed of all that is drawn by lot. */
@@ -17,6 +18,8 @@ run_form(struct run *r, const char *form, const char *part)
 {
     if (!strcmp(form, "preempt"))
         return preempt_all(r, preempt_cases, part);
+    if (!strcmp(form, "points"))
+        return points_all(r, preempt_cases, part);
     return format_all(r, part) && kill_all(r, kill_cases, part);
 }
 
@@ -29,6 +32,12 @@ main(int argc, char **argv)
     struct run r;
     int x;
 
+#if !defined(LEAT_TESTPOINTS)
+    if (!strcmp(form, "points")) {
+        printf("skipped: this build has no named points\n");
+        return 77;
+    }
+#endif
     (void)setvbuf(stdout, NULL, _IOLBF, 0);
     x = run_open(&r);
     if (x)

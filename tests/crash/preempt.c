@@ -1,6 +1,7 @@
 /* preempt.c - two calls of two processes, interleaved.
  *
  * Once:  A takes k instructions, B makes its whole call (or until it waits), then A goes on, or is dead.
+ *        Or it goes on and is dead later.
  * Twice: A takes k, B takes j, then either goes on first, or is dead, with and without a recovery between.
  *
  * For all k and j at which the next instruction touches what they share: elsewhere two instructions can change
@@ -16,6 +17,8 @@
 #define SPOTS_MAX 512
 /* At about how many places A and B are preempted twice in the quick form. */
 #define QUICK 16
+/* At one of so many places of A it goes on after B and is killed later. */
+#define LATER 16
 
 /* The instructions of a call when it is alone, and which of them touch shared memory. */
 struct trace {
@@ -208,6 +211,32 @@ a_is_dead(struct pair *p)
     return judge(p, "b, a dead", 1u << p->a->who);
 }
 
+/* B's whole call, then A goes on and dies later: after every change that it makes. */
+static bool
+a_dies_later(struct pair *p)
+{
+    struct run *r = p->r;
+    struct stepper *a = process(p, p->a);
+    uint64_t size = world_shared_size(r->w);
+    enum stepper_verdict v;
+    bool good = true;
+
+    if (!run_b(p, &v))
+        return false;
+    r->walked = r->truth;
+    stepper_load(a, &p->at_a);
+    for (p->j = 1; good && stepper_step(a) == STEPPER_ON; p->j++) {
+        if (p->j > 1 && !memcmp(r->inner + r->w->shared, world_shared(r->w), size))
+            continue;
+        run_save(r, r->inner);
+        good = judge(p, "b, a goes on and is dead", 1u << p->a->who);
+        run_load(r, r->inner);
+        r->truth = r->walked;
+    }
+    p->j = 0;
+    return good;
+}
+
 static bool
 once_here(struct pair *p, struct stepper *a)
 {
@@ -222,6 +251,13 @@ once_here(struct pair *p, struct stepper *a)
     good = good && a_is_dead(p);
     run_load(r, r->mid);
     r->truth = r->base;
+    /* How A goes on depends on B only where A looks. */
+    if (good && p->b->fn != call_sleep && p->along_a.touches[p->k] &&
+        (r->full || !run_random(r, LATER))) {
+        good = a_dies_later(p);
+        run_load(r, r->mid);
+        r->truth = r->base;
+    }
     stepper_load(a, &p->at_a);
     p->overslept |= p->a->fn == call_sleep && stepper_asks(a) == SYS_futex;
     return good;
@@ -263,7 +299,9 @@ static bool
 go(struct pair *p, const struct plan *plan, const struct stepper_state *at)
 {
     stepper_load(process(p, plan), at);
-    return end(p, plan) && look_between(p, "one of them to its end");
+    if (!end(p, plan))
+        return complain(p, "one of them to its end", "it does not return");
+    return look_between(p, "one of them to its end");
 }
 
 static bool
@@ -276,14 +314,16 @@ finish(struct pair *p, enum ending e)
 
     if (e == B_AFTER)
         bad = verify_recover(r->w, a | r->dead, &open);
+    if (bad)
+        return complain(p, ending_names[e], bad);
     if (e == A_B || e == A_ONLY)
         good = go(p, p->a, &p->at_a);
     if (good && (e == A_B || e == B_A || e == B_ONLY || e == B_AFTER))
         good = go(p, p->b, &p->spot->at);
     if (good && e == B_A)
         good = go(p, p->a, &p->at_a);
-    if (bad || !good)
-        return complain(p, ending_names[e], bad ? bad : "it does not return");
+    if (!good)
+        return false;
     if (e == B_ONLY || e == NEITHER || e == B_AFTER)
         dead |= a;
     if (e == A_ONLY || e == NEITHER)
@@ -514,8 +554,8 @@ preempt_case(struct run *r, const struct test_case *tc)
     for (; run_prepare(r, tc, starts); starts++) {
         if (!preempt_start(r))
             return false;
-        if (!r->full && tc->victim[0])
-            starts += 11;
+        if (tc->victim[0])
+            starts += r->full ? 3 : 11;
     }
     r->figures.cases++;
     printf("  %-52s %6" PRIu64 " schedules\n", tc->name, r->figures.schedules - schedules);

@@ -137,6 +137,7 @@ kill_victim(struct run *r, const uint32_t *lens, uint32_t number)
     uint64_t tail = atom_load_relaxed(ring_tail(&r->w->view)), size = world_shared_size(r->w);
     struct actor *a = &r->w->actors[P2];
     struct stepper *s;
+    bool intended = false;
 
     for (; plan.call.n < WORLD_BATCH && lens[plan.call.n]; plan.call.n++)
         plan.call.len[plan.call.n] = lens[plan.call.n];
@@ -151,7 +152,9 @@ kill_victim(struct run *r, const uint32_t *lens, uint32_t number)
         memcpy(r->mid, world_shared(r->w), size);
         if (atom_load_relaxed(ring_tail(&r->w->view)) == tail)
             continue;
-        if (!atom_load_relaxed(&ring_line(&r->w->view, a->index)->intent))
+        if (atom_load_relaxed(&ring_line(&r->w->view, a->index)->intent))
+            intended = true;
+        else if (intended)
             return false;
         if (states++ == number)
             return true;

@@ -72,6 +72,9 @@ bool preempt_all(struct run *r, const struct test_case *cases, const char *part)
 
 extern const struct test_case kill_cases[], preempt_cases[];
 
+/* The actors of each pair die at every pair of named points (a build without them has none). */
+bool points_all(struct run *r, const struct test_case *cases, const char *part);
+
 /* ring_format and ring_destroy at every instruction: nobody believes what is not complete. */
 bool format_all(struct run *r, const char *part);
 

@@ -32,10 +32,12 @@ note(struct truth *t, uint64_t seq, uint32_t id)
 
     if (i >= TRUTH_PLACES)
         return wrong("place %" PRIu64 " is far outside the order", seq);
+    if (t->order[i] == TRUTH_ABORTED && id != TRUTH_ABORTED)
+        return wrong("place %" PRIu64 " was aborted and is message %u", seq, id);
+    if (t->order[i] && t->order[i] != id && id == TRUTH_ABORTED)
+        return wrong("place %" PRIu64 " was message %u and is aborted", seq, t->order[i]);
     if (t->order[i] && t->order[i] != id)
-        return wrong("place %" PRIu64 " was %s%u and is %s%u", seq,
-                     t->order[i] == TRUTH_ABORTED ? "aborted, " : "message ", t->order[i],
-                     id == TRUTH_ABORTED ? "aborted, " : "message ", id);
+        return wrong("place %" PRIu64 " was message %u and is message %u", seq, t->order[i], id);
     t->order[i] = id;
     return NULL;
 }
@@ -93,12 +95,13 @@ held_from(const struct world *w)
     return who == UINT32_MAX ? UINT64_MAX : gate;
 }
 
-/* A new reader reads all from `from` on. With `quiet` it has to get to the tail. */
+/* A new reader reads all from `from` on. With `quiet` it has to get to the tail, and whoever gates has been told where he
+ * begins. */
 static const char *
 read_from(const struct world *w, struct truth *t, uint64_t from, bool quiet)
 {
     struct ring_reader r = {.view = w->view};
-    uint64_t at = from, held = held_from(w);
+    uint64_t at = from, held = quiet ? held_from(w) : UINT64_MAX;
     const char *bad = NULL;
     struct ring_msg m;
     int x;

@@ -74,6 +74,10 @@ struct actor {
     uint32_t seen_count;
     struct seen seen[WORLD_SEEN];
     struct call call;
+    /* points.c: the call that is made, at which passage of a named point it stops, how many it has passed and the last. */
+    void (*call_at)(void *);
+    uint32_t stop_at, passages;
+    char passed[64];
     _Alignas(64) unsigned char stack[WORLD_STACK];
 };
 

@@ -21,6 +21,7 @@
 
 struct rig_options {
     const char *want; /* of io_open; "fake": the one below */
+    struct io *(*make_io)(int store_dirfd, const char *topic); /* instead, unless NULL */
     const char *parent;
     uint64_t depth, lane, segment, retention;
 };
@@ -344,7 +345,9 @@ rig_power(struct rig *rig)
 {
     const struct io_options options = {.want = rig->o.want};
 
-    if (!strcmp(rig->o.want, "fake"))
+    if (rig->o.make_io)
+        rig->f.io = rig->o.make_io(rig->f.dir, RIG_TOPIC);
+    else if (!strcmp(rig->o.want, "fake"))
         rig->f.io = fake_open();
     else if (io_open(&options, &rig->f.io))
         return -1;

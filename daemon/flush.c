@@ -427,6 +427,16 @@ flush_pending(const struct store *s)
     return s->flush.count || look(s) == 1;
 }
 
+/* While batches are in flight: whether the next one has to wait for one of them. */
+static bool
+is_held_up(const struct store *s)
+{
+    const struct flush *f = &s->flush;
+
+    return f->count == FLUSH_BATCHES || f->full || f->end % LOG_BLOCK ||
+           io_buf_left(s->env.io) <= FLUSH_BUFS_LEFT;
+}
+
 /* Issues as many batches as can be. */
 static enum flush_verdict
 advance(struct store *s)
@@ -442,7 +452,7 @@ advance(struct store *s)
             return FLUSH_NOTHING;
         if (!is_due(s))
             return FLUSH_LATER;
-        if (f->count == FLUSH_BATCHES || (f->count && (f->full || f->end % LOG_BLOCK)))
+        if (f->count && is_held_up(s))
             return FLUSH_FLIGHT;
         if (f->file.fd < 0 && f->hold_ns > loop_clock())
             return FLUSH_HOLD;

@@ -265,6 +265,12 @@ io_buf_put(struct io *io, void *buf)
     io->buf_free |= 1ull << idx;
 }
 
+unsigned
+io_buf_left(const struct io *io)
+{
+    return (unsigned)__builtin_popcountll(io->buf_free);
+}
+
 int
 io__buf_index(const struct io *io, const void *at, uint32_t len)
 {

@@ -44,10 +44,11 @@
 #define IO_WRITE_MAX (1u << 30)
 
 /* Defaults and bounds of struct io_options. 64 is more than the daemon has batches; a disk queue is
- * rarely longer. Eight buffers of 1 MiB keep a fast disk busy; a bit mask holds 64. */
+ * rarely longer. Eight buffers of 1 MiB keep a fast disk busy, and three topics as busy as that leave
+ * some for the others; one that was never taken costs nothing. A bit mask holds 64. */
 #define IO_DEPTH_DEFAULT 64
 #define IO_DEPTH_MAX 4096
-#define IO_BUFS_DEFAULT 8
+#define IO_BUFS_DEFAULT 32
 #define IO_BUFS_MAX 64
 
 struct io;
@@ -176,5 +177,8 @@ void *io_buf_get(struct io *io);
 
 /* io_buf_put gives it back; not while a write from it is in flight. */
 void io_buf_put(struct io *io, void *buf);
+
+/* io_buf_left counts those that io_buf_get could hand out now. */
+unsigned io_buf_left(const struct io *io);
 
 #endif

@@ -27,8 +27,10 @@
 /* A batch starts when so much waits for it, or after so long. */
 #define FLUSH_PENDING (256u << 10)
 #define FLUSH_INTERVAL_NS 5000000ull
-/* Batches of one topic in flight: enough to keep a disk busy, and half the staging buffers. */
+/* Batches of one topic in flight: enough to keep a disk busy. A topic that has some in flight leaves
+ * the last staging buffers to those that have none. */
 #define FLUSH_BATCHES 8
+#define FLUSH_BUFS_LEFT 4
 /* After so many files in a row that failed, the topic says so and is tried once a second. */
 #define FLUSH_FILES_MAX 3
 #define STORE_RETRY_NS 1000000000ull

@@ -524,6 +524,46 @@ durable_advances_in_order(void **state)
     rig_end(rig);
 }
 
+/* A busy topic leaves buffers to the others; one that gets none asks again soon. */
+static void
+buffers_are_shared(void **state)
+{
+    struct rig *rig = rig_start(*state);
+    struct fake *disk = rig_fake(rig);
+    const uint64_t all = disk->io.buf_free;
+
+    rig_publish(rig, 10);
+    rig_wait_durable(rig, 1);
+    rig_wait(rig, is_idle, 0);
+    disk->judge = hold_durable;
+    disk->budget = 100;
+    disk->io.buf_free = (1u << (FLUSH_BUFS_LEFT + 2)) - 1;
+    for (int i = 0; i < 90; i++) {
+        assert_int_equal(rig_try(rig, 10000), 0);
+        if (i % 30 == 29) {
+            (void)shm_event_arm(&ring_control(&rig->view)->durable_wait);
+            store_look(rig->store);
+        }
+    }
+    assert_int_equal(rig->store->flush.count, 2);
+    assert_int_equal(io_buf_left(rig->f.io), FLUSH_BUFS_LEFT);
+    disk->budget = 0;
+    while (disk->held.head)
+        fake_release(disk);
+    rig_wait_durable(rig, 91);
+    rig_wait(rig, is_idle, 0);
+    disk->io.buf_free = 0;
+    rig_publish(rig, 10);
+    (void)shm_event_arm(&ring_control(&rig->view)->durable_wait);
+    store_look(rig->store);
+    assert_int_equal(rig->store->verdict, FLUSH_BUFFER);
+    assert_true(loop_is_set(&rig->store->flush.timer));
+    disk->io.buf_free = all;
+    rig_wait(rig, is_durable, 92);
+    assert_int_equal(rig_read(rig, 1).next, 93);
+    rig_end(rig);
+}
+
 static void
 a_torn_ring_is_damage(void **state)
 {
@@ -571,6 +611,7 @@ main(void)
         WITH(a_full_disk_is_said, fake),
         WITH(a_name_that_cannot_be_synced, fake),
         WITH(durable_advances_in_order, fake),
+        WITH(buffers_are_shared, fake),
         WITH(a_torn_ring_is_damage, fake),
     };
     int failed;

@@ -73,13 +73,12 @@ recall(const char *format, int64_t now_ns)
 }
 
 /* A pipe that polls writable takes PIPE_BUF bytes at once, so a line never blocks half-way. */
-static void
+static bool
 put(const char *line, size_t len)
 {
     struct pollfd p = {.fd = report.fd, .events = POLLOUT};
 
-    if (report.fd < 0 || poll(&p, 1, 0) <= 0 || write(report.fd, line, len) < 0)
-        report.dropped++;
+    return report.fd >= 0 && poll(&p, 1, 0) > 0 && write(report.fd, line, len) >= 0;
 }
 
 /* Room is left for the notes and the newline at the end. */
@@ -116,9 +115,12 @@ print(const char *level, const char *format, va_list args)
                                 "was full)",
                                 report.dropped);
     line[len++] = '\n';
+    if (!put(line, len)) {
+        report.dropped++;
+        return;
+    }
     m->left_out = 0;
     report.dropped = 0;
-    put(line, len);
 }
 
 void

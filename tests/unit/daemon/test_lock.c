@@ -1,0 +1,102 @@
+/* Lock files: one holder, who says who it is, and none when it is gone. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "daemon/lock.h"
+
+static char path[64], why[WHY_ROOM];
+
+static int
+setup(void **state)
+{
+    int fd;
+
+    (void)state;
+    (void)snprintf(path, sizeof path, "/tmp/leat-lock.XXXXXX");
+    fd = mkostemp(path, O_CLOEXEC);
+    if (fd < 0)
+        return -1;
+    close(fd);
+    return 0;
+}
+
+static int
+teardown(void **state)
+{
+    (void)state;
+    return unlink(path);
+}
+
+static void
+there_is_one_holder(void **state)
+{
+    int fd, other, pid;
+
+    (void)state;
+    assert_int_equal(lock_holder(path, &pid), -ESRCH);
+    assert_int_equal(lock_take(path, "thing x", &fd, why), 0);
+    assert_int_equal(lock_write(fd, "pid 4711\nmore\n"), 0);
+    assert_int_equal(lock_take(path, "thing x", &other, why), -EBUSY);
+    assert_string_equal(why, "another leatd (pid 4711) serves thing x");
+    assert_int_equal(lock_holder(path, &pid), 0);
+    assert_int_equal(pid, 4711);
+    assert_int_equal(lock_write(fd, "x"), 0);
+    assert_int_equal(lock_holder(path, &pid), -EBADMSG);
+    close(fd);
+    assert_int_equal(lock_holder(path, &pid), -ESRCH);
+    assert_int_equal(lock_take(path, "thing x", &fd, why), 0);
+    close(fd);
+}
+
+static void
+what_it_says_is_not_believed_blindly(void **state)
+{
+    static const char *const texts[] = {"", "pid", "pid x\n", "pid -4\n", "pid 99999999999\n"};
+    int fd, pid;
+
+    (void)state;
+    assert_int_equal(lock_take(path, "thing", &fd, why), 0);
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+        assert_int_equal(lock_write(fd, texts[i]), 0);
+        assert_int_equal(lock_holder(path, &pid), -EBADMSG);
+    }
+    close(fd);
+}
+
+static void
+no_link_is_followed(void **state)
+{
+    char link[80];
+    int fd;
+
+    (void)state;
+    (void)snprintf(link, sizeof link, "%s.l", path);
+    assert_int_equal(symlink(path, link), 0);
+    assert_int_equal(lock_take(link, "thing", &fd, why), -ELOOP);
+    assert_non_null(strstr(why, link));
+    assert_int_equal(unlink(link), 0);
+    assert_int_equal(lock_take("/nowhere/at/all", "thing", &fd, why), -ENOENT);
+}
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(there_is_one_holder, setup, teardown),
+        cmocka_unit_test_setup_teardown(what_it_says_is_not_believed_blindly, setup, teardown),
+        cmocka_unit_test_setup_teardown(no_link_is_followed, setup, teardown),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -2,13 +2,15 @@
  *
  * Who may touch what at once:
  *
- *   leat_bus   any thread. `lock` is held around a question and its answer, and guards the lists of what is open;
- *              ringing the daemon takes no lock. `error_lock` guards the text of the last error.
- *   leat_pub   one thread at a time. Its data path takes no lock and makes no call but into the ring.
+ *   leat_bus   any thread. `lock` is held around a question and its answer, and guards the lists of
+ *              what is open; ringing the daemon takes no lock. `error_lock` guards the text of the
+ *              last error.
+ *   leat_pub   one thread at a time. Its data path takes no lock and makes no call but into the
+ *              ring.
  *   leat_sub   one thread at a time, likewise.
  *
- * After fork a child has none of this: the maps are not inherited, and the page `life` is zero in it, so that every call can
- * say -ECHILD after one load.
+ * After fork a child has none of this: the maps are not inherited, and the page `life` is zero in
+ * it, so that every call can say -ECHILD after one load.
  */
 #ifndef CLIENT_CLIENT_H
 #define CLIENT_CLIENT_H
@@ -48,18 +50,21 @@ leat__alive(const atom_u32 *life)
 
 /* --- options and names (opts.c) --------------------------------------------------------------- */
 
-/* leat__options copies the options a caller gave (NULL: none), as large as his header had them, into `ret`, as large as ours are.
- * -EINVAL: their size is no size. -E2BIG: they ask for something this library does not know. */
+/* leat__options copies the options a caller gave (NULL: none), as large as his header had them,
+ * into `ret`, as large as ours are. -EINVAL: their size is no size. -E2BIG: they ask for something
+ * this library does not know. */
 int leat__options(void *ret, uint32_t room, const void *given);
 
-/* leat__bus_path finds the socket of a bus: `given`, $LEAT_BUS, the user's if it is there, the system's; *ret_mine says that it is
- * the user's own, which a private daemon may be started for. -ENAMETOOLONG, -EPERM: the user's folder belongs to somebody else. */
+/* leat__bus_path finds the socket of a bus: `given`, $LEAT_BUS, the user's if it is there, the
+ * system's; *ret_mine says that it is the user's own, which a private daemon may be started for.
+ * -ENAMETOOLONG, -EPERM: the user's folder belongs to somebody else. */
 int leat__bus_path(const char *given, char ret[LEAT__PATH], bool *ret_mine);
 
 /* leat__user_path is the socket of the user's own bus. */
 int leat__user_path(char ret[LEAT__PATH]);
 
-/* leat__topic_name checks a name and says in the bus's error what is wrong with it: 0 or -EINVAL. */
+/* leat__topic_name checks a name and says in the bus's error what is wrong with it: 0 or -EINVAL.
+ */
 int leat__topic_name(struct leat_bus *bus, const char *name);
 
 /* --- errors (error.c) ------------------------------------------------------------------------- */
@@ -106,12 +111,14 @@ struct leat__answer {
     int fds[WIRE_FDS_MAX]; /* the caller's to close; -1 where there is none */
 };
 
-/* leat__ask sends a request and waits for its answer, connecting first if need be. Returns the answer's status (its text is then the
- * bus's error), -ECONNREFUSED: no daemon, or -ETIMEDOUT. `fds` are open only on success. */
+/* leat__ask sends a request and waits for its answer, connecting first if need be. Returns the
+ * answer's status (its text is then the bus's error), -ECONNREFUSED: no daemon, or -ETIMEDOUT.
+ * `fds` are open only on success. */
 int leat__ask(struct leat_bus *bus, void *request, struct leat__answer *ret);
 
-/* leat__ring tells the daemon to look at a topic. Never waits, takes no lock. 0 when it has been told or there is no daemon to be
- * told (one that starts looks at everything); -EAGAIN: the socket is full. */
+/* leat__ring tells the daemon to look at a topic. Never waits, takes no lock. 0 when it has been
+ * told or there is no daemon to be told (one that starts looks at everything); -EAGAIN: the socket
+ * is full. */
 int leat__ring(struct leat_bus *bus, uint64_t topic_id);
 
 /* leat__bury tells the daemon that a handle is closed, now or when there is a daemon again. */
@@ -124,8 +131,9 @@ void leat__close_fds(int fds[WIRE_FDS_MAX]);
 
 /* --- starting a daemon (start.c) -------------------------------------------------------------- */
 
-/* leat__start starts a private daemon at `path` (the user's own bus when `mine`, else with a store beside it) and waits until it says that it is ready, or is gone
- * again because another was first. 0 means that connecting is worth a try. -ENOENT: there is no leatd. */
+/* leat__start starts a private daemon at `path` (the user's own bus when `mine`, else with a store
+ * beside it) and waits until it says that it is ready, or is gone again because another was first.
+ * 0 means that connecting is worth a try. -ENOENT: there is no leatd. */
 int leat__start(const char *path, bool mine, int64_t deadline);
 
 /* --- a topic's memory (topic.c) --------------------------------------------------------------- */
@@ -138,7 +146,8 @@ struct leat__map {
 
 enum leat__role { LEAT__LOOK, LEAT__SUBSCRIBE, LEAT__PUBLISH };
 
-/* leat__map_open maps what an answer brought, as much of it writable as the role needs, and closes the descriptors. */
+/* leat__map_open maps what an answer brought, as much of it writable as the role needs, and closes
+ * the descriptors. */
 int leat__map_open(struct leat_bus *bus, struct leat__answer *from, enum leat__role role,
                    struct leat__map *ret);
 void leat__map_close(struct leat__map *m);
@@ -149,7 +158,8 @@ void leat__describe(const struct ring_view *v, struct leat_topic_info *ret);
 /* leat__topic_make makes a topic by the daemon's rule for its name. */
 int leat__topic_make(struct leat_bus *bus, const char *name);
 
-/* leat__topic_state says what the daemon thinks of a topic: 0 it works (or will again), -EIDRM, -EBADMSG. */
+/* leat__topic_state says what the daemon thinks of a topic: 0 it works (or will again), -EIDRM,
+ * -EBADMSG. */
 int leat__topic_state(struct leat_bus *bus, const struct leat__map *m);
 
 /* leat__reason copies the daemon's reason out of shared memory. */
@@ -158,7 +168,7 @@ void leat__reason(const struct ring_view *v, char ret[256]);
 /* leat__blame says in words who holds the publishers of a topic back. */
 void leat__blame(const struct ring_view *v, char *ret, size_t room);
 
-/* leat__durable_wait sleeps once, bounded, until more is durable. 0 or -EINTR and the like, which callers ignore. */
+/* leat__durable_sleep sleeps once, at most `left`, until more is durable. */
 void leat__durable_sleep(struct leat_bus *bus, const struct leat__map *m, uint64_t seq,
                          int64_t left);
 
@@ -185,8 +195,8 @@ struct leat_pub {
 
 /* --- subscribing (sub.c, wait.c, fd.c, replay.c) ---------------------------------------------- */
 
-/* Memory that messages from the log stand in: a batch as it was read, or a message put together from pieces. Lives while it is
- * being read from and while messages in it are held. */
+/* Memory that messages from the log stand in: a batch as it was read, or a message put together
+ * from pieces. Lives while it is being read from and while messages in it are held. */
 struct leat__block {
     struct leat__block *next, **link;
     uint64_t holders;
@@ -260,22 +270,25 @@ struct leat_sub {
 /* leat__sub_post publishes position and counters, and wakes publishers that wait for the space. */
 void leat__sub_post(struct leat_sub *sub);
 
-/* leat__sub_ready says whether a receive would give something now: 1, 0, or what receive would say. */
+/* leat__sub_ready says whether a receive would give something now: 1, 0, or what receive would say.
+ */
 int leat__sub_ready(struct leat_sub *sub);
 
-/* leat__ring_ready does so for a place in the ring alone, reading nothing but shared memory; *next moves over aborted places. */
+/* leat__ring_ready does so for a place in the ring alone, reading nothing but shared memory; *next
+ * moves over aborted places. */
 bool leat__ring_ready(const struct ring_view *v, uint64_t *next, bool durable_only);
 
-/* leat__should_leave_ring: a durable reader goes to the log while it still has a quarter of the ring before it, so that what it
- * holds is not overwritten soon. leat__should_take_ring: it comes back where half of the ring is before it. */
+/* leat__should_leave_ring: a durable reader goes to the log while it still has a quarter of the
+ * ring before it, so that what it holds is not overwritten soon. leat__should_take_ring: it comes
+ * back where half of the ring is before it. */
 bool leat__should_leave_ring(const struct leat_sub *sub);
 bool leat__should_take_ring(const struct leat_sub *sub);
 
 /* leat__enter_ring goes on in the ring where the log was left. */
 void leat__enter_ring(struct leat_sub *sub);
 
-/* leat__store_look stores a word so that a look at who waits for it may follow. The processor is kept from looking early by the
- * membarrier of whoever arms the other word. */
+/* leat__store_look stores a word so that a look at who waits for it may follow. The processor is
+ * kept from looking early by the membarrier of whoever arms the other word. */
 static inline void
 leat__store_look(bool fenced, atom_u64 *at, uint64_t value)
 {
@@ -286,19 +299,21 @@ leat__store_look(bool fenced, atom_u64 *at, uint64_t value)
     atom_compiler_barrier();
 }
 
-/* leat__replay_ready makes the next message of the log ready: 1, 0 (not now), LEAT__AGAIN (a gap is to be told), LEAT__TAKE_RING, or
- * a negative errno. leat__replay_take gives it out. */
+/* leat__replay_ready makes the next message of the log ready: 1, 0 (not now), LEAT__AGAIN (a gap is
+ * to be told), LEAT__TAKE_RING, or a negative errno. leat__replay_take gives it out. */
 int leat__replay_ready(struct leat_sub *sub);
 int leat__replay_take(struct leat_sub *sub, struct leat_msg *ret);
 
 void leat__block_put(struct leat__block *block);
 
-/* leat__replay_stop closes the segment; messages that are held stay. leat__replay_end frees those too. */
+/* leat__replay_stop closes the segment; messages that are held stay. leat__replay_end frees those
+ * too. */
 void leat__replay_stop(struct leat_sub *sub);
 void leat__replay_end(struct leat_sub *sub);
 
-/* leat__fd_arm is called when receive has nothing: the descriptor is not readable then until there is something. Returns 0, or
- * LEAT__AGAIN when there is by then. leat__fd_poke makes it readable. leat__fd_close ends it. */
+/* leat__fd_arm is called when receive has nothing: the descriptor is not readable then until there
+ * is something. Returns 0, or LEAT__AGAIN when there is by then. leat__fd_poke makes it readable.
+ * leat__fd_close ends it. */
 int leat__fd_arm(struct leat_sub *sub);
 void leat__fd_poke(struct leat_sub *sub);
 void leat__fd_close(struct leat_sub *sub);
@@ -321,7 +336,8 @@ struct leat__scan {
 void leat__scan_open(struct leat__scan *s, const char *store, const char *topic);
 void leat__scan_close(struct leat__scan *s);
 
-/* leat__scan_first is the first number that the log's names promise, 0: there is no log; *ret_bytes its size. */
+/* leat__scan_first is the first number that the log's names promise, 0: there is no log; *ret_bytes
+ * its size. */
 uint64_t leat__scan_first(const struct leat__scan *s, uint64_t *ret_bytes);
 
 /* leat__scan_end walks the last segment: the first number behind the log. */
@@ -330,7 +346,8 @@ int leat__scan_end(struct leat__scan *s, uint64_t *ret_next);
 /* leat__scan_holds says whether a message stands, whole, in the batch that was read last. */
 bool leat__scan_holds(const struct leat__scan *s, uint64_t seq);
 
-/* leat__scan_read copies one message: 1; 0 and in ret->seq the next that may be there; -ENOBUFS, -EBADMSG, ... */
+/* leat__scan_read copies one message: 1; 0 and in ret->seq the next that may be there; -ENOBUFS,
+ * -EBADMSG, ... */
 struct leat__want {
     uint64_t seq;
     void *buf;
@@ -359,7 +376,8 @@ int leat__inspect_fail(struct leat_inspect *i, int code, const char *format, ...
 /* leat__find_bus fills in where a bus's things are: 0, -ENOENT, ... */
 int leat__find_bus(struct leat_inspect *i, const char *path);
 
-/* leat__find_next is leat_inspect_next. leat__find_memory opens a topic's objects read-only; *ret_control may be -1. */
+/* leat__find_next is leat_inspect_next. leat__find_memory opens a topic's objects read-only;
+ * *ret_control may be -1. */
 int leat__find_next(struct leat_inspect *i, const char *after, char *ret);
 int leat__find_memory(struct leat_inspect *i, const char *topic, int *ret_data, int *ret_control);
 

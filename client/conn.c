@@ -1,5 +1,5 @@
-/* The connection to the daemon. Nothing of an attachment lives in it: a bus whose socket broke connects again when it next has
- * something to say, and says first what it could not say before. */
+/* The connection to the daemon. Nothing of an attachment lives in it: a bus whose socket broke
+ * connects again when it next has something to say, and says first what it could not say before. */
 #include "client/client.h"
 
 #include <fcntl.h>
@@ -112,8 +112,8 @@ keep_grave(struct leat_bus *b, const struct leat__grave *grave)
     return 0;
 }
 
-/* An answer that nobody waits for any more: of a greeting that was sent ahead, of a close, or of a question that was given up. What
- * the daemon has opened for such a one is closed again. */
+/* An answer that nobody waits for any more: of a greeting that was sent ahead, of a close, or of a
+ * question that was given up. What the daemon has opened for such a one is closed again. */
 static void
 put_aside(struct leat_bus *b, const struct wire_answer *a)
 {
@@ -131,7 +131,8 @@ put_aside(struct leat_bus *b, const struct wire_answer *a)
     }
 }
 
-/* Descriptors that did not fit the process are cut off by the kernel, which looks like a packet that is not sound. */
+/* Descriptors that did not fit the process are cut off by the kernel, which looks like a packet
+ * that is not sound. */
 static int
 why_unsound(int socket)
 {
@@ -221,8 +222,8 @@ send_ring(int socket, uint64_t topic_id)
     return wire_send(socket, &packet, NULL, 0, MSG_DONTWAIT);
 }
 
-/* What a new connection is told first: handles that were closed while there was none, and, because a ring may have been lost with the old
- * one, to look at everything that is open. */
+/* What a new connection is told first: handles that were closed while there was none, and, because
+ * a ring may have been lost with the old one, to look at everything that is open. */
 static void
 catch_up(struct leat_bus *b)
 {
@@ -248,7 +249,8 @@ catch_up(struct leat_bus *b)
             (void)send_ring(b->socket, s->map.topic_id);
 }
 
-/* One attempt. The bus keeps its socket's number, so that those who ring without the lock never meet a stranger's descriptor. */
+/* One attempt. The bus keeps its socket's number, so that those who ring without the lock never
+ * meet a stranger's descriptor. */
 static int
 connect_once(struct leat_bus *b, int64_t deadline)
 {
@@ -292,8 +294,8 @@ connect_patiently(struct leat_bus *b, int64_t deadline)
     }
 }
 
-/* Connects, starting a daemon if that has been asked for. Of two who start one at once the daemon's own lock lets one live, so what
- * counts is only that some daemon answers in time. */
+/* Connects, starting a daemon if that has been asked for. Of two who start one at once the daemon's
+ * own lock lets one live, so what counts is only that some daemon answers in time. */
 static int
 reach(struct leat_bus *b, int64_t deadline)
 {
@@ -315,7 +317,8 @@ reach(struct leat_bus *b, int64_t deadline)
 
 /* --- rings ------------------------------------------------------------------------------------ */
 
-/* Whoever finds the lock free connects and rings for all; whoever holds it looks here when he lets go. */
+/* Whoever finds the lock free connects and rings for all; whoever holds it looks here when he lets
+ * go. */
 static void
 pay_rings(struct leat_bus *b)
 {

@@ -1,6 +1,7 @@
-/* A descriptor that is readable while there is something to receive: an eventfd that the kernel signals when the topic's word changes.
- * Best by an io_uring futex wait with the eventfd registered (the ring's own descriptor in epoll would give EINTR at every wake-up);
- * where that is not to be had, by a thread that waits and signals and does nothing else. */
+/* A descriptor that is readable while there is something to receive: an eventfd that the kernel
+ * signals when the topic's word changes. Best by an io_uring futex wait with the eventfd registered
+ * (the ring's own descriptor in epoll would give EINTR at every wake-up); where that is not to be
+ * had, by a thread that waits and signals and does nothing else. */
 #include "client/client.h"
 
 #include <liburing.h>
@@ -17,8 +18,8 @@
 #define FUTEX_SIZE_U32 2
 #define FUTEX_ANY 0xffffffffull
 
-/* A waker that is stopped between claiming a wake-up and delivering it costs at most this. Longer than other sleeps, because each
- * end of it is a wake-up of the user's own loop, for nothing. */
+/* A waker that is stopped between claiming a wake-up and delivering it costs at most this. Longer
+ * than other sleeps, because each end of it is a wake-up of the user's own loop, for nothing. */
 #define BOUND_NS 1000000000ll
 /* One that waits for the daemon to hand out a segment looks again after this time. */
 #define STALLED_NS 100000000ll
@@ -85,8 +86,9 @@ ring_open(struct leat__fd *f)
     return r;
 }
 
-/* Takes what has completed: 0 or a negative errno. The wait and its bound end together, and both ends are taken together: the kernel
- * signals the eventfd only for work that is the first in its list, so what is left there would swallow the next signal. */
+/* Takes what has completed: 0 or a negative errno. The wait and its bound end together, and both
+ * ends are taken together: the kernel signals the eventfd only for work that is the first in its
+ * list, so what is left there would swallow the next signal. */
 static int
 ring_reap(struct leat__fd *f)
 {
@@ -131,8 +133,8 @@ ring_submit(struct leat__fd *f, const struct leat_sub *s, const atom_u32 *word, 
     return 0;
 }
 
-/* Nothing signalled is left over, and what is signalled from now on makes the descriptor readable. A completion that came between the
- * first look and the emptying is found by the second. */
+/* Nothing signalled is left over, and what is signalled from now on makes the descriptor readable.
+ * A completion that came between the first look and the emptying is found by the second. */
 static int
 ring_quiet(struct leat__fd *f)
 {
@@ -149,7 +151,8 @@ ring_quiet(struct leat__fd *f)
 
 /* --- by a thread ------------------------------------------------------------------------------ */
 
-/* Waits until the word is another, or, because a wake-up may be stuck in a stopped process, until there is something to read. */
+/* Waits until the word is another, or, because a wake-up may be stuck in a stopped process, until
+ * there is something to read. */
 static void
 watch_word(struct leat__fd *f)
 {
@@ -228,7 +231,8 @@ thread_close(struct leat__fd *f, struct leat_sub *s)
 
 /* --- both ------------------------------------------------------------------------------------- */
 
-/* The ring may have been made by a thread that does not use the subscription any more: then this one makes its own. */
+/* The ring may have been made by a thread that does not use the subscription any more: then this
+ * one makes its own. */
 static int
 ring_again(struct leat__fd *f)
 {
@@ -291,7 +295,8 @@ leat__fd_arm(struct leat_sub *s)
         leat__fd_poke(s);
         return LEAT__AGAIN;
     }
-    /* Without the barrier a wake-up may be missed: whoever polls then finds the descriptor always readable. */
+    /* Without the barrier a wake-up may be missed: whoever polls then finds the descriptor always
+     * readable. */
     if (r)
         leat__fd_poke(s);
     return 0;

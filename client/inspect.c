@@ -1,4 +1,5 @@
-/* Looking at a bus from outside: read-only maps, the store's files, no daemon, no cursor. Everything that is read may be anything. */
+/* Looking at a bus from outside: read-only maps, the store's files, no daemon, no cursor.
+ * Everything that is read may be anything. */
 #include "client/client.h"
 
 #include <fcntl.h>
@@ -113,7 +114,8 @@ map_topic(struct leat_inspect *i, int data, int control)
     return r ? leat__inspect_fail(i, r, "the shared memory: %s", leat_strerror(r)) : 0;
 }
 
-/* Maps the topic's memory if it is another than the one at hand: names can come to mean something new at any time. */
+/* Maps the topic's memory if it is another than the one at hand: names can come to mean something
+ * new at any time. */
 static int
 refresh(struct leat_inspect *i, const char *name)
 {
@@ -370,7 +372,8 @@ is_attached(const struct leat_inspect *i, const char *name)
     return false;
 }
 
-/* One record of the cursors file, the newer of its two copies: 1, 0 there is none that counts, or -ENODATA at the file's end. */
+/* One record of the cursors file, the newer of its two copies: 1, 0 there is none that counts, or
+ * -ENODATA at the file's end. */
 static int
 read_record(const struct leat_inspect *i, int fd, uint32_t n, struct log_cursor *ret)
 {
@@ -390,7 +393,8 @@ read_record(const struct leat_inspect *i, int fd, uint32_t n, struct log_cursor 
     return !(ret->flags & LOG_CURSOR_REMOVED) && ret->name[0] && !is_attached(i, ret->name);
 }
 
-/* Named subscriptions that nobody has open stand in the store. Their indices follow those of the cursors. */
+/* Named subscriptions that nobody has open stand in the store. Their indices follow those of the
+ * cursors. */
 static int
 next_kept(struct leat_inspect *i, uint32_t *index, struct leat_inspect_sub *ret)
 {
@@ -507,7 +511,8 @@ leat_inspect_read(leat_inspect *i, const char *topic, void *buf, size_t room,
         return -EINVAL;
     seq = shm_max(ret->seq, 1);
     want.seq = seq;
-    /* Who reads a log from end to end finds most messages where the last one was: nothing need be looked up again. */
+    /* Who reads a log from end to end finds most messages where the last one was: nothing need be
+     * looked up again. */
     if (topic && !strcmp(topic, i->name) && leat__scan_holds(&i->scan, seq))
         return said(i, leat__scan_read(&i->scan, &want, ret), seq);
     r = look_at(i, topic);

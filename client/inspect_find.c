@@ -1,5 +1,6 @@
-/* Where the things of a bus are: in /dev/shm under its prefix and in its store, as the lock file beside the socket says also after the
- * daemon's death; or in a folder that somebody copied them to. */
+/* Where the things of a bus are: in /dev/shm under its prefix and in its store, as the lock file
+ * beside the socket says also after the daemon's death; or in a folder that somebody copied them
+ * to. */
 #include "client/client.h"
 
 #include <dirent.h>

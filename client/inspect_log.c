@@ -233,7 +233,8 @@ leat__scan_holds(const struct leat__scan *s, uint64_t seq)
     return s->loaded && seq >= b->first + (b->partial != 0) && seq < b->first + b->count;
 }
 
-/* Whether the walk can go on to the message from where it is, so that reading one after the other does not begin anew each time. */
+/* Whether the walk can go on to the message from where it is, so that reading one after the other
+ * does not begin anew each time. */
 static bool
 is_before(const struct leat__scan *s, uint64_t first, uint64_t seq)
 {

@@ -1,5 +1,6 @@
-/* Publishing. The path of a message that finds room is: one load for fork, one for the topic's state, the ring's publish, two loads
- * to see whether somebody sleeps. Everything else stands apart. */
+/* Publishing. The path of a message that finds room is: one load for fork, one for the topic's
+ * state, the ring's publish, two loads to see whether somebody sleeps. Everything else stands
+ * apart. */
 #include "client/client.h"
 
 #include <stdlib.h>
@@ -44,7 +45,8 @@ still_full(struct leat_pub *p, const struct need *need)
                       (long long)p->timeout_ns, why);
 }
 
-/* One step of waiting: 0 when it is worth trying again, -EAGAIN, -EIDRM, -EBADMSG. No claim stands while it waits. */
+/* One step of waiting: 0 when it is worth trying again, -EAGAIN, -EIDRM, -EBADMSG. No claim stands
+ * while it waits. */
 static int
 wait_once(struct leat_pub *p, struct need *need)
 {
@@ -342,7 +344,8 @@ batch_room(struct leat_pub *p, uint32_t n)
     return 0;
 }
 
-/* What all payloads together take of an empty lane at most, where one piece may have to begin anew at the lane's beginning. */
+/* What all payloads together take of an empty lane at most, where one piece may have to begin anew
+ * at the lane's beginning. */
 static int
 batch_fits(struct leat_pub *p, const struct leat_out *m, uint32_t n)
 {

@@ -1,6 +1,7 @@
-/* Reading the log, for a durable subscription that is not in the ring. The daemon hands out the segment that holds a sequence number;
- * batches are read from it up to the durable watermark, each checked once, and messages are given out in place. It comes back to the
- * ring by itself: register (the cursor is), look, and if it was overtaken it is back here. */
+/* Reading the log, for a durable subscription that is not in the ring. The daemon hands out the
+ * segment that holds a sequence number; batches are read from it up to the durable watermark, each
+ * checked once, and messages are given out in place. It comes back to the ring by itself: register
+ * (the cursor is), look, and if it was overtaken it is back here. */
 #include "client/client.h"
 
 #include <fcntl.h>
@@ -140,7 +141,8 @@ enter_segment(struct leat_sub *s, const struct wire_answer *a)
     return 1;
 }
 
-/* Asks for the segment that holds the next message: 1, 0 when there is no daemon to ask, or what leat__replay_ready says. */
+/* Asks for the segment that holds the next message: 1, 0 when there is no daemon to ask, or what
+ * leat__replay_ready says. */
 static int
 open_segment(struct leat_sub *s)
 {
@@ -185,8 +187,9 @@ leave_segment(struct leat__replay *y)
     y->fd = -1;
 }
 
-/* No batch was found where the walk stands, although what follows is durable: the segment is over, or what the page cache has of it
- * is older than what was written past it. LEAT__AGAIN, or -EBADMSG after a number of looks. */
+/* No batch was found where the walk stands, although what follows is durable: the segment is over,
+ * or what the page cache has of it is older than what was written past it. LEAT__AGAIN, or -EBADMSG
+ * after a number of looks. */
 static int
 find_successor(struct leat_sub *s)
 {
@@ -248,7 +251,8 @@ make_ready(struct leat__replay *y, const struct log_record *head, struct leat__b
     y->ready = true;
 }
 
-/* One piece of a message longer than a batch: 1 it is whole, 0 not yet. The log has checked that pieces of one message follow each other. */
+/* One piece of a message longer than a batch: 1 it is whole, 0 not yet. The log has checked that
+ * pieces of one message follow each other. */
 static int
 collect(struct leat_sub *s, const struct log_record *rec, const unsigned char *payload)
 {

@@ -1,5 +1,5 @@
-/* Starting a private daemon: a grandchild that belongs to nobody, holds none of our descriptors, and says through a pipe when it is
- * ready. */
+/* Starting a private daemon: a grandchild that belongs to nobody, holds none of our descriptors,
+ * and says through a pipe when it is ready. */
 #include "client/client.h"
 
 #include <fcntl.h>
@@ -70,7 +70,8 @@ find_daemon(char ret[PATH_MAX])
     return in_search_path(ret);
 }
 
-/* In the grandchild, between fork and exec: only what is safe after a fork in a program with threads. */
+/* In the grandchild, between fork and exec: only what is safe after a fork in a program with
+ * threads. */
 static void
 become(char *const argv[], int ready)
 {

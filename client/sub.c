@@ -1,6 +1,7 @@
-/* Subscribing. A message that stands ready in the ring costs: one load for fork, one compare (plain_until, which stands for
- * everything that would need thought), the ring's receive, and for a gating cursor one load of its own state. The reader's position
- * is private; what stands in shared memory is only told to others. */
+/* Subscribing. A message that stands ready in the ring costs: one load for fork, one compare
+ * (plain_until, which stands for everything that would need thought), the ring's receive, and for a
+ * gating cursor one load of its own state. The reader's position is private; what stands in shared
+ * memory is only told to others. */
 #include "client/client.h"
 
 #include <stdlib.h>
@@ -15,7 +16,8 @@
 
 /* --- telling others --------------------------------------------------------------------------- */
 
-/* Wakes publishers that wait for space: not for every few slots, because a wake-up costs more than a message. */
+/* Wakes publishers that wait for space: not for every few slots, because a wake-up costs more than
+ * a message. */
 static void
 wake_publishers(struct leat_sub *s, bool now)
 {
@@ -58,7 +60,8 @@ leat__sub_post(struct leat_sub *s)
     post(s, true);
 }
 
-/* After a release. A publisher that waits hears of it within POST_NS, however few slots it is about. */
+/* After a release. A publisher that waits hears of it within POST_NS, however few slots it is
+ * about. */
 static inline void
 owe(struct leat_sub *s)
 {
@@ -103,8 +106,8 @@ too_many(struct leat_sub *s)
         s->map.name, (unsigned long long)s->held, (unsigned long long)s->map.view.geo.depth);
 }
 
-/* Neither the ring nor the log has anything. Tells others how far this reader is, and looks whether the topic goes on: 0,
- * LEAT__AGAIN, or an error. */
+/* Neither the ring nor the log has anything. Tells others how far this reader is, and looks whether
+ * the topic goes on: 0, LEAT__AGAIN, or an error. */
 static int
 nothing(struct leat_sub *s)
 {

@@ -263,8 +263,8 @@ find_position(struct leat_sub *s, const struct leat_position *to, uint64_t *ret)
     return 0;
 }
 
-/* Moves a gating cursor. What is held stays protected; where publishers have been promised a place already, it begins behind
- * that. */
+/* Moves a gating cursor. What is held stays protected; where publishers have been promised a place
+ * already, it begins behind that. */
 static int
 seek_gating(struct leat_sub *s, uint64_t target)
 {
@@ -287,7 +287,8 @@ seek_gating(struct leat_sub *s, uint64_t target)
     return 0;
 }
 
-/* An evicted gating cursor is given up, and another asked for. The maps stay, and what is held in them. */
+/* An evicted gating cursor is given up, and another asked for. The maps stay, and what is held in
+ * them. */
 static int
 reattach(struct leat_sub *s, uint64_t target)
 {

@@ -13,8 +13,8 @@
 
 /* --- maps ------------------------------------------------------------------------------------- */
 
-/* The smallest part of a map that the role writes. Shared memory has one writer for each word, and what is not a role's own is
- * read-only for it, so that no accident reaches it. */
+/* The smallest part of a map that the role writes. Shared memory has one writer for each word, and
+ * what is not a role's own is read-only for it, so that no accident reaches it. */
 static int
 make_writable(const struct leat__answer *from, enum leat__role role, const struct leat__map *m)
 {

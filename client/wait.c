@@ -1,4 +1,5 @@
-/* Waiting for a message: polling first, because a sleep and a wake-up cost tens of microseconds, then sleeping on the topic's word. */
+/* Waiting for a message: polling first, because a sleep and a wake-up cost tens of microseconds,
+ * then sleeping on the topic's word. */
 #include "client/client.h"
 
 #include "shm/testpoint.h"
@@ -68,9 +69,10 @@ is_ahead(const struct leat_sub *s, uint64_t n)
                                  seq); /* acquire: COMMIT */
 }
 
-/* A reader on the writer's heels takes the very line that is being written, and both crawl. When messages stream in it is
- * faster to look away for a microsecond and find a batch; when they come one by one, as in a dialogue, to look at once. Which of the
- * two it is shows in what is there after having looked away; that is tried rarely, and more rarely each time it did not pay. */
+/* A reader on the writer's heels takes the very line that is being written, and both crawl. When
+ * messages stream in it is faster to look away for a microsecond and find a batch; when they come
+ * one by one, as in a dialogue, to look at once. Which of the two it is shows in what is there
+ * after having looked away; that is tried rarely, and more rarely each time it did not pay. */
 static void
 look_away(struct leat_sub *s)
 {

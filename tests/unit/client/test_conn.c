@@ -116,7 +116,8 @@ test_ring_reconnects(void **state)
     leat_pub_close(p);
 }
 
-/* What is closed while nobody is there to be told is told later: a gating cursor must not hold publishers for ever. */
+/* What is closed while nobody is there to be told is told later: a gating cursor must not hold
+ * publishers for ever. */
 static void
 test_closed_while_away(void **state)
 {

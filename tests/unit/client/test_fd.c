@@ -1,4 +1,5 @@
-/* The descriptor of a subscription in poll and epoll: by io_uring, and, in a second run that is denied it, by the thread. */
+/* The descriptor of a subscription in poll and epoll: by io_uring, and, in a second run that is
+ * denied it, by the thread. */
 #include "tests/unit/client/bus.h"
 
 #include <linux/audit.h>

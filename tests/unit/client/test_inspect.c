@@ -1,4 +1,5 @@
-/* Looking from outside: at a live bus, at a dead one, at copies; and at memory that is full of lies. */
+/* Looking from outside: at a live bus, at a dead one, at copies; and at memory that is full of
+ * lies. */
 #include "tests/unit/client/bus.h"
 
 #include "client/client.h"
@@ -151,6 +152,31 @@ expect_all(leat_inspect *i, const char *topic, uint64_t first, uint64_t last)
         assert_int_equal(read_one(i, topic, first + (n * 7919) % (last + 1 - first), &next), 1);
 }
 
+/* Copies of the memory in a folder. */
+static void
+look_at_copies(const struct bus *b)
+{
+    char from[256], to[256], copies[80], prefix[LIMIT_SHM_PREFIX];
+    struct leat_inspect_pub pub;
+    uint32_t index = 0;
+    leat_inspect *i;
+
+    (void)snprintf(copies, sizeof copies, "%s/copies", b->folder);
+    assert_int_equal(mkdir(copies, 0700), 0);
+    shm_name_prefix(b->path, prefix);
+    (void)snprintf(from, sizeof from, "/dev/shm/%s.in.ring.data", prefix);
+    (void)snprintf(to, sizeof to, "%s/%s.in.ring.data", copies, prefix);
+    copy_file(from, to);
+    (void)snprintf(from, sizeof from, "/dev/shm/%s.in.ring.control", prefix);
+    (void)snprintf(to, sizeof to, "%s/%s.in.ring.control", copies, prefix);
+    copy_file(from, to);
+    i = inspect(copies);
+    expect_all(i, "in.ring", 37, 100);
+    assert_int_equal(leat_inspect_pub(i, "in.ring", &index, &pub), 1);
+    assert_int_equal(pub.alive, 0);
+    leat_inspect_close(i);
+}
+
 static void
 test_messages_alive_and_dead(void **state)
 {
@@ -158,7 +184,7 @@ test_messages_alive_and_dead(void **state)
     struct leat_topic_info info;
     struct leat_inspect_msg m = {.seq = 1};
     struct leat_inspect_pub pub;
-    char from[256], to[256], copies[80], prefix[LIMIT_SHM_PREFIX], small[4];
+    char small[4];
     uint32_t index = 0;
     uint64_t next;
     leat_inspect *i;
@@ -190,22 +216,7 @@ test_messages_alive_and_dead(void **state)
     expect_all(i, "in.read", 1, 500);
     assert_int_equal(leat_inspect_pub(i, "in.ring", &index, &pub), 1);
     leat_inspect_close(i);
-    /* Copies of the memory in a folder. */
-    (void)snprintf(copies, sizeof copies, "%s/copies", b->folder);
-    assert_int_equal(mkdir(copies, 0700), 0);
-    shm_name_prefix(b->path, prefix);
-    (void)snprintf(from, sizeof from, "/dev/shm/%s.in.ring.data", prefix);
-    (void)snprintf(to, sizeof to, "%s/%s.in.ring.data", copies, prefix);
-    copy_file(from, to);
-    (void)snprintf(from, sizeof from, "/dev/shm/%s.in.ring.control", prefix);
-    (void)snprintf(to, sizeof to, "%s/%s.in.ring.control", copies, prefix);
-    copy_file(from, to);
-    i = inspect(copies);
-    expect_all(i, "in.ring", 37, 100);
-    index = 0;
-    assert_int_equal(leat_inspect_pub(i, "in.ring", &index, &pub), 1);
-    assert_int_equal(pub.alive, 0);
-    leat_inspect_close(i);
+    look_at_copies(b);
     /* After a reboot there is the store alone. */
     leat_pub_close(p);
     b->bus = leat_close(b->bus);
@@ -285,7 +296,8 @@ ask_everything(leat_inspect *i, const char *topic)
     }
 }
 
-/* Bytes of a copy are changed at random: no crash, no loop without end; names that lead nowhere are no topics. */
+/* Bytes of a copy are changed at random: no crash, no loop without end; names that lead nowhere are
+ * no topics. */
 static void
 test_lies(void **state)
 {

@@ -216,7 +216,8 @@ send_one(void *arg)
     return NULL;
 }
 
-/* A publisher that sleeps for space is woken by the first release, whatever else it would have to wait for. */
+/* A publisher that sleeps for space is woken by the first release, whatever else it would have to
+ * wait for. */
 static void
 test_space_wakes(void **state)
 {

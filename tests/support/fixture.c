@@ -270,7 +270,7 @@ fixture_send_many(struct ring_publisher *p, uint64_t pseq, const uint32_t *lens,
     for (i = 0; i < n && !r; i++) {
         uint64_t key = pattern_key(p->index, pseq + i);
         bool in_lane = lens[i] > ring_inline_max(&p->view);
-        out[i] = (struct ring_out){.key = key, .len = lens[i], .type = (uint16_t)(key * 31)};
+        out[i] = (struct ring_out){.key = key, .len = lens[i], .type = (uint16_t)(n << 8 | i)};
         spans[i].data = NULL;
         if (in_lane) {
             r = ring_reserve(p, lens[i], &spans[i]);

@@ -91,7 +91,8 @@ bool pattern_is(const void *bytes, uint64_t key, uint32_t len);
 /* fixture_send publishes one patterned message of any length, through the lane when it has to. */
 int fixture_send(struct ring_publisher *p, uint64_t pseq, uint32_t len, uint64_t *ret_seq);
 
-/* fixture_send_many publishes n (at most FIXTURE_BATCH) patterned messages whose lengths are lens[i]. */
+/* fixture_send_many publishes n (at most FIXTURE_BATCH) patterned messages whose lengths are lens[i]. Their type says
+ * which of how many each is: n << 8 | i. */
 #define FIXTURE_BATCH 64
 int fixture_send_many(struct ring_publisher *p, uint64_t pseq, const uint32_t *lens, uint32_t n,
                       uint64_t *ret_seq);

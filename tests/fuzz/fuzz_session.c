@@ -487,6 +487,22 @@ truncate_object(struct run *run)
         (void)!ftruncate(fd, (off_t)(input_u16(&run->in) % (size / 64 + 2) * 64));
 }
 
+/* One way, and to nobody in particular: the first client that is connected says it. */
+static void
+ring_bell(struct run *run, const struct handle *h)
+{
+    union wire_any p;
+
+    wire_begin(&p, sizeof p.ring, WIRE_RING, ++run->id);
+    p.ring.topic_id = h->topic_id;
+    for (int i = 0; i < CLIENTS; i++)
+        if (run->client[i].socket >= 0) {
+            send_packet(&run->client[i], &p, sizeof p.ring);
+            return;
+        }
+}
+
+/* A batch, and what a publisher does when there is no room for it. */
 static void
 publish(struct run *run, const struct ring_view *v, const struct handle *h)
 {
@@ -494,12 +510,15 @@ publish(struct run *run, const struct ring_view *v, const struct handle *h)
     static const unsigned char bytes[LIMIT_SLOT_MAX];
     struct ring_out out[4];
     struct ring_publisher p;
-    struct ring_span span;
-    uint32_t n = 1 + (input_u8(&run->in) & 3), len = input_u8(&run->in) * 8u;
+    struct ring_span span = {0};
+    uint8_t how = input_u8(&run->in);
+    uint32_t n = 1 + (how & 3), len = input_u8(&run->in) * 8u;
     uint64_t first = 0;
     int r;
 
     MUST(pieces);
+    if (how & 4)
+        (void)ring_entry_claim((struct ring_view *)(uintptr_t)v, h->index, h->generation);
     r = ring_publisher_join(&p, v, (uint16_t)h->index, pieces, true);
     if (!r && len > ring_inline_max(v)) {
         n = 1;
@@ -510,22 +529,33 @@ publish(struct run *run, const struct ring_view *v, const struct handle *h)
             .data = bytes, .len = len, .span = len > ring_inline_max(v) ? &span : NULL};
     if (!r)
         r = ring_publish(&p, out, n, bus_realtime(), &first);
-    if (!r)
-        (void)ring_publish_due(&p, first + n - 1);
+    if (r == -EAGAIN)
+        atom_store_relaxed(&p.line->blocked_ns, bus_realtime());
+    if (r ? r == -EAGAIN : ring_publish_due(&p, first + n - 1) & RING_DUE_BELL)
+        ring_bell(run, h);
     free(pieces);
 }
 
+/* Takes what is there and acknowledges some of it; may wait for it to be durable. */
 static void
 acknowledge(struct run *run, const struct ring_view *v, const struct handle *h)
 {
     struct ring_cursor *line = ring_cursor(v, h->index);
-    uint64_t to = atom_load_relaxed(ring_tail(v)) - (input_u8(&run->in) & 7);
+    uint8_t how = input_u8(&run->in);
+    uint64_t to = atom_load_relaxed(ring_tail(v)) - (how & 7);
 
-    if (atom_load_relaxed(&line->claimed) == 0)
+    if (how & 16)
         (void)ring_cursor_claim((struct ring_view *)(uintptr_t)v, h->index, h->generation);
-    atom_store_release(&line->pos, to);
-    atom_store_release(&line->acked, to);
-    atom_store_relaxed(&ring_control(v)->ack_bell, 0);
+    if (how & 8)
+        (void)shm_event_arm(&ring_control(v)->durable_wait);
+    if (how & 32) {
+        atom_store_release(&line->pos, to);
+        atom_store_release(&line->acked, to);
+        if (atom_cas32_seq(&ring_control(v)->ack_bell, 1, 0))
+            ring_bell(run, h);
+    }
+    if (how & 8)
+        ring_bell(run, h);
 }
 
 /* A client that behaves: maps what it was handed, and publishes or acknowledges. */

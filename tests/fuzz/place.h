@@ -11,7 +11,7 @@
 const char *place_open(void);
 
 /* place_file writes a file of `len` bytes in it, or in a directory below, and lengthens it with zeros to `size` if
- * that is more. place_read reads one back: how many bytes, -1 when there is none. */
+ * that is more; where a directory has that name nothing happens. place_read reads one back: how many bytes, -1 when there is none. */
 void place_file(const char *name, const void *bytes, size_t len, size_t size);
 long place_read(const char *name, void *to, size_t room);
 

@@ -364,26 +364,40 @@ add_topic(struct seed *s, unsigned name)
           0, (unsigned char)name, 0, 0, 1, 0, 0, 39, 1, 0, 39, 1);
 }
 
+/* Publishes, waits for it to be durable, acknowledges. */
 static void
 add_work(struct seed *s)
 {
-    BYTES(s, 0, 24, 2, 3, 2, 0, 24, 2, 0, 40, 0, 24, 3, 1, 0, 39, 7);
+    BYTES(s, 0, 24, 2, 7, 2, 0, 24, 2, 0, 40, 0, 24, 3, 8 | 16, 0, 39, 7, 0, 39, 7, 0, 24, 2, 0, 4,
+          0, 24, 3, 8 | 32, 0, 39, 255, 0, 39, 7, 0, 24, 2, 1, 1, 0, 24, 3, 8 | 32, 0, 39, 7);
+}
+
+/* One who gates and does not move, and a publisher who fills the ring. */
+static void
+add_laggard(struct seed *s)
+{
+    BYTES(s, 0, 0, 0, 0, 0, 0, 2, 0, 5, 0, 0, 0, 5, 0, 5, 0, 7, 0, 5, 0, 1, 0, 0, 0, 39, 1, 0, 39,
+          1);
+    for (int i = 0; i < 6; i++)
+        BYTES(s, 0, 24, 2, 3, 1);
+    BYTES(s, 0, 39, 255, 0, 24, 2, 3, 1, 0, 39, 255);
 }
 
 static void
 session_seeds(void)
 {
     struct seed memory = {.len = 0}, disk = {.len = 0}, restart = {.len = 0}, cut = {.len = 0},
-                harm = {.len = 0};
+                harm = {.len = 0}, lag = {.len = 0};
 
     add_topic(&memory, 0);
     add_work(&memory);
-    BYTES(&memory, 0, 4, 0, 0, 0, 11, 0, 2, 2, 3, 0, 12, 0, 2, 0, 6, 0, 2, 0, 8, 0, 3, 0, 39, 1, 0,
-          3, 0, 0, 0, 39, 1);
+    BYTES(&memory, 0, 4, 0, 0, 0, 11, 0, 2, 4, 3, 0, 12, 0, 2, 0, 2, 0, 0, 1, 0, 1, 0, 6, 0, 2, 0,
+          8, 0, 3, 0, 39, 1, 0, 3, 0, 0, 0, 39, 1);
     save("session", "memory", &memory);
     add_topic(&disk, 1);
     add_work(&disk);
-    BYTES(&disk, 0, 10, 0, 2, 4, 0, 39, 1, 0, 7, 0, 1, 1, 2, 1, 0, 0, 39, 1, 0, 9, 0, 1, 1);
+    BYTES(&disk, 0, 10, 0, 2, 4, 0, 39, 1, 0, 7, 0, 1, 1, 2, 1, 0, 0, 39, 1, 0, 24, 4, 32, 0, 39,
+          255, 0, 11, 0, 2, 3, 3, 0, 17, 0, 9, 0, 1, 1, 0, 18, 0, 39, 7);
     save("session", "disk", &disk);
     add_topic(&restart, 1);
     add_work(&restart);
@@ -394,8 +408,10 @@ session_seeds(void)
     BYTES(&cut, 0, 16, 2, 0, 1, 0, 0, 12, 0, 2, 0, 39, 3);
     save("session", "truncated", &cut);
     add_topic(&harm, 0);
-    BYTES(&harm, 0, 20, 2, 0, 0, 12, 5, 0, 12, 0, 2, 0, 39, 3, 0, 18, 0, 39, 3);
+    BYTES(&harm, 0, 20, 2, 0, 0, 12, 5, 0, 0, 12, 0, 2, 0, 39, 3, 0, 18, 0, 39, 3);
     save("session", "scribbled", &harm);
+    add_laggard(&lag);
+    save("session", "laggard", &lag);
     SAVE("session", "stranger", 0, 0, 1, 0, 0, 0, 5, 0, 3, 0, 5, 0, 0, 0, 2, 0, 7, 0, 0, 0, 39, 1);
     SAVE("session", "garbage", 0, 19, 0, 0, 13, 20, 0, 24, 0, 0, 0, 1, 0, 1, 0, 0, 39, 1);
 }

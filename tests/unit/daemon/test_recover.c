@@ -665,6 +665,75 @@ waits_for_the_last_writes(void **state)
     rig_end(rig);
 }
 
+/* --- after a disk that failed ------------------------------------------------------------ */
+
+/* Durable writes that fail, although all of the bytes reach the file. */
+static int
+land_and_fail(struct fake *disk, const struct io_req *req)
+{
+    if (req->verb != IO_WRITE || !(req->flags & IO_DURABLE) || disk->budget-- <= 0)
+        return 0;
+    assert_int_equal(fake_do(req), req->len);
+    return -EIO;
+}
+
+/* Segments that were given up are followed by others that begin before they end: the chain decides. */
+static void
+given_up_segments_are_passed(void **state)
+{
+    struct rig *rig = rig_start(*state);
+
+    for (unsigned round = 0; round < 10; round++) {
+        publish_some(rig, 40);
+        rig_wait_durable(rig, rig->next - 1);
+        rig_fake(rig)->judge = land_and_fail;
+        rig_fake(rig)->budget = 1 + round % 2;
+        publish_some(rig, 40);
+        rig_wait_durable(rig, rig->next - 1);
+    }
+    assert_true(rig->store->seg_cnt > 10);
+    for (unsigned i = 0; i < 3; i++) {
+        uint64_t next = rig->next;
+        stop(rig);
+        rig_reboot(rig);
+        assert_int_equal(rig->next, next);
+    }
+    assert_int_equal(rig_read(rig, 1).next, rig->next);
+    rig_end(rig);
+}
+
+/* The power goes before the new file has anything: the one that was given up is the last again, with
+ * whatever did reach it. */
+static void
+a_given_up_segment_is_the_last_again(void **state)
+{
+    struct rig *rig = rig_start(*state);
+    uint64_t durable, last;
+    int fd;
+
+    publish_some(rig, 40);
+    rig_wait_durable(rig, 40);
+    durable = rig_durable(rig);
+    rig_fake(rig)->judge = land_and_fail;
+    rig_fake(rig)->budget = 1;
+    publish_some(rig, 40);
+    rig_wait_durable(rig, 80);
+    stop(rig);
+    last = last_segment(rig);
+    assert_int_equal(last, durable + 1);
+    fd = open_segment(rig, last, O_RDWR);
+    assert_int_equal(ftruncate(fd, 0), 0);
+    assert_int_equal(ftruncate(fd, SEGMENT), 0);
+    close(fd);
+    rig_reboot(rig);
+    assert_true(rig->next > durable + 1);
+    assert_int_equal(last_segment(rig), 1);
+    assert_int_equal(rig_read(rig, 1).next, rig->next);
+    stop(rig);
+    goes_on(rig, 1);
+    rig_end(rig);
+}
+
 /* --- killed ------------------------------------------------------------------------------ */
 
 static struct {
@@ -905,6 +974,8 @@ main(void)
         WITH(a_header_that_is_gone, fake),
         WITH(newer_versions_are_refused, fake),
         BOTH(waits_for_the_last_writes),
+        WITH(given_up_segments_are_passed, fake),
+        WITH(a_given_up_segment_is_the_last_again, fake),
         BOTH(killed_at_any_time),
         BOTH(killed_at_each_step),
     };

@@ -191,7 +191,7 @@ send_all(int socket, const void *packet, int64_t deadline)
 static int
 greet(struct leat_bus *b, int socket, int64_t deadline)
 {
-    struct leat__answer answer;
+    struct leat__answer answer = {.fds = {-1, -1}};
     struct wire_hello hello;
     struct call call = {.type = WIRE_HELLO, .deadline = deadline, .answer = &answer};
     int r;
@@ -354,7 +354,7 @@ leat__ring(struct leat_bus *b, uint64_t topic_id)
 void
 leat__bury(struct leat_bus *b, const struct leat__grave *grave)
 {
-    struct leat__answer answer;
+    struct leat__answer answer = {.fds = {-1, -1}};
     struct wire_handle packet;
     int r;
 
@@ -413,7 +413,7 @@ int
 leat__ask(struct leat_bus *b, void *request, struct leat__answer *ret)
 {
     struct wire_header *h = request;
-    struct leat__answer answer;
+    struct leat__answer answer = {.fds = {-1, -1}};
     struct call call = {.type = h->type, .answer = &answer};
     int r = 0, status;
 

@@ -501,32 +501,32 @@ said(struct leat_inspect *i, int r, uint64_t seq)
 
 int
 leat_inspect_read(leat_inspect *i, const char *topic, void *buf, size_t room,
-                  struct leat_inspect_msg *ret)
+                  struct leat_inspect_msg *msg)
 {
     struct leat__want want = {.buf = buf, .room = room};
     uint64_t seq;
     int r;
 
-    if (!i || !ret || (!buf && room))
+    if (!i || !msg || (!buf && room))
         return -EINVAL;
-    seq = shm_max(ret->seq, 1);
+    seq = shm_max(msg->seq, 1);
     want.seq = seq;
     /* Who reads a log from end to end finds most messages where the last one was: nothing need be
      * looked up again. */
     if (topic && !strcmp(topic, i->name) && leat__scan_holds(&i->scan, seq))
-        return said(i, leat__scan_read(&i->scan, &want, ret), seq);
+        return said(i, leat__scan_read(&i->scan, &want, msg), seq);
     r = look_at(i, topic);
     if (r)
         return r;
-    r = i->map.view.data ? read_ring(i, &want, ret) : OVERWRITTEN;
+    r = i->map.view.data ? read_ring(i, &want, msg) : OVERWRITTEN;
     if (r != OVERWRITTEN)
         return r < 0 ? leat__inspect_fail(i, r, "message %llu of topic '%s': %s",
                                           (unsigned long long)seq, topic, leat_strerror(r))
                      : r;
-    r = leat__scan_read(&i->scan, &want, ret);
-    if (r == -ENOENT || (!r && ret->seq == want.seq)) {
+    r = leat__scan_read(&i->scan, &want, msg);
+    if (r == -ENOENT || (!r && msg->seq == want.seq)) {
         /* No log, or it ends before: what the ring has comes next. */
-        ret->seq = i->map.view.data ? shm_max(want.seq, ring_oldest(&i->map.view)) : want.seq;
+        msg->seq = i->map.view.data ? shm_max(want.seq, ring_oldest(&i->map.view)) : want.seq;
         return 0;
     }
     return said(i, r, seq);

@@ -244,54 +244,60 @@ is_before(const struct leat__scan *s, uint64_t first, uint64_t seq)
                      : seq >= s->walk.chain.next && !s->walk.chain.partial;
 }
 
-int
-leat__scan_read(struct leat__scan *s, const struct leat__want *want, struct leat_inspect_msg *ret)
+/* Walks on until the message has been seen whole, or is behind: 1, 0 (it is not there), or an
+ * error. */
+static int
+walk_to(struct leat__scan *s, const struct leat__want *want, struct taken *t)
 {
-    struct taken t = {.len = 0};
-    struct found f;
-    int r;
-
-    if (leat__scan_holds(s, want->seq)) {
-        r = take(s, want, &t);
-        if (r == 1)
-            *ret = t.msg;
-        else if (!r)
-            ret->seq = want->seq + 1;
-        return r;
-    }
-    r = find(s, want->seq, &f);
-    if (r)
-        return r;
-    if (!f.at) {
-        ret->seq = f.above ? f.above : want->seq;
-        return 0;
-    }
-    if (!is_before(s, f.at, want->seq)) {
-        r = open_segment(s, f.at);
-        if (r)
-            return r;
-        use_index(s, want->seq);
-    }
     for (;;) {
+        int r;
         if (!s->loaded) {
             r = log_walk_next(&s->walk);
-            if (r != 1) {
-                ret->seq = f.above ? f.above : want->seq;
+            if (r != 1)
                 return r;
-            }
             s->loaded = true;
             s->at_seq = 0;
         }
-        r = take(s, want, &t);
-        if (r) {
-            if (r == 1)
-                *ret = t.msg;
+        r = take(s, want, t);
+        if (r || want->seq < s->walk.batch.first + s->walk.batch.count)
             return r;
-        }
-        if (want->seq < s->walk.batch.first + s->walk.batch.count) {
-            ret->seq = want->seq + 1;
-            return 0;
-        }
         s->loaded = false;
     }
+}
+
+/* Makes the walk one that comes by the message, if a segment says that it has it. */
+static int
+walk_from(struct leat__scan *s, uint64_t seq, const struct found *f)
+{
+    int r;
+
+    if (!f->at || is_before(s, f->at, seq))
+        return 0;
+    r = open_segment(s, f->at);
+    if (!r)
+        use_index(s, seq);
+    return r;
+}
+
+int
+leat__scan_read(struct leat__scan *s, const struct leat__want *want, struct leat_inspect_msg *ret)
+{
+    struct found f = {.at = 1};
+    struct taken t = {.len = 0};
+    int r = 0;
+
+    if (!leat__scan_holds(s, want->seq)) {
+        r = find(s, want->seq, &f);
+        if (!r)
+            r = walk_from(s, want->seq, &f);
+    }
+    if (!r && f.at)
+        r = walk_to(s, want, &t);
+    if (r == 1)
+        *ret = t.msg;
+    else if (!r && f.at && s->loaded)
+        ret->seq = want->seq + 1; /* aborted: the batch has the numbers on both sides of it */
+    else if (!r)
+        ret->seq = f.above ? f.above : want->seq;
+    return r;
 }

@@ -361,9 +361,9 @@ leat_topic_remove(leat_bus *bus, const char *name)
 int
 leat_topic_info(leat_bus *bus, const char *name, struct leat_topic_info *ret)
 {
+    struct leat__map m = {.data_size = 0};
     struct leat__answer answer;
     struct wire_topic request;
-    struct leat__map m;
     int r;
 
     if (!bus || !ret)

@@ -324,9 +324,9 @@ int leat_sub_open(leat_bus *bus, const char *topic, const struct leat_sub_option
 
 /* leat_sub_receive: 1 a message; 0 none yet; LEAT_GAP; -EIDRM the topic was removed and all has
  * been read; -ESTALE a gating cursor was evicted (leat_error says why; leat_sub_seek goes on);
- * -EBADMSG quarantined, or the log is damaged there; -ENOBUFS too many messages are held (as many as the topic's depth, or one
- * of a gating cursor a whole depth behind). Never waits (reading the log may wait for the disk and
- * the daemon). */
+ * -EBADMSG quarantined, or the log is damaged there; -ENOBUFS too many messages are held (as many
+ * as the topic's depth, or one of a gating cursor a whole depth behind). Never waits (reading the
+ * log may wait for the disk and the daemon). */
 int leat_sub_receive(leat_sub *sub, struct leat_msg *ret);
 
 /* leat_sub_receive_many: up to n messages, all or part of what is there; a gap comes alone
@@ -355,8 +355,8 @@ int leat_sub_fd(leat_sub *sub);
 int leat_sub_seek(leat_sub *sub, const struct leat_position *to);
 
 /* leat_sub_ack says that all up to seq is done with. The floor survives the process at once and the
- * machine within 100 ms, but is never ahead of what is on stable storage. -EINVAL: not named, or seq
- * was never received. */
+ * machine within 100 ms, but is never ahead of what is on stable storage. -EINVAL: not named, or
+ * seq was never received. */
 int leat_sub_ack(leat_sub *sub, uint64_t seq);
 
 struct leat_sub_stat {

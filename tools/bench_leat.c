@@ -542,11 +542,11 @@ find_leatd(struct bench *b)
     b->leatd[n > 0 ? n : 0] = '\0';
     slash = strrchr(b->leatd, '/');
     if (slash)
-        (void)strncpy(slash + 1, "leatd", 6);
+        memcpy(slash + 1, "leatd", sizeof "leatd");
     if (named)
         (void)snprintf(b->leatd, sizeof b->leatd, "%s", named);
     else if (access(b->leatd, X_OK))
-        (void)strncpy(b->leatd, "leatd", 6);
+        memcpy(b->leatd, "leatd", sizeof "leatd");
 }
 
 /* 0 once it serves, else -1. */

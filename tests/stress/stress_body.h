@@ -48,8 +48,9 @@ struct stress_shared {
     struct stress_worker readers[STRESS_WORKERS];
     atom_u64 end; /* readers stop when they come here; 0: not known yet */
     atom_u64 stop;
-    atom_u64 acked[STRESS_WORKERS][STRESS_LIVES]; /* messages that a life was told are in the order */
-    atom_u64 got[STRESS_WORKERS][STRESS_LIVES];   /* messages of it that reader 0 was given */
+    atom_u64 acked[STRESS_WORKERS]
+                  [STRESS_LIVES];               /* messages that a life was told are in the order */
+    atom_u64 got[STRESS_WORKERS][STRESS_LIVES]; /* messages of it that reader 0 was given */
     uint64_t seen_room;
     atom_u64 seen[]; /* seq - origin -> key + 1, by whichever reader came first */
 };

@@ -266,7 +266,7 @@ adopt_log(struct bus *bus, const char *name)
         return -ENOMEM;
     }
     if (r) {
-        (void)why_set(why, r, "topic %s: %s", name, reason[0] ? reason : report_error_text(r));
+        why_text(why, "topic %s: %s", name, reason[0] ? reason : report_error_text(r));
         set_aside(t, r == -EPROTONOSUPPORT ? TOPIC_REFUSED : TOPIC_DAMAGED, why);
         return 0;
     }

@@ -354,7 +354,7 @@ declare_topics(struct bus *bus)
         const struct config_rule *rule = &bus->config.rules[i];
         struct wire_topic request = {.options = {.given = WIRE_GIVEN_RULE}};
         char why[WHY_ROOM] = "";
-        struct topic_wish wish;
+        struct topic_wish wish = {.fixed = 0};
         struct topic *t;
         int r;
 
@@ -427,7 +427,7 @@ bus_open(struct config *config, struct bus **ret, char why[WHY_ROOM])
     if (!r)
         r = shm_process_boot_id(bus->boot_id);
     if (r)
-        (void)why_set(why, r, "cannot read /proc: %s", strerror(-r));
+        why_text(why, "cannot read /proc: %s", strerror(-r));
     else
         r = start(bus, why);
     if (r) {

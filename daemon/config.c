@@ -228,8 +228,6 @@ allowed(const struct key *key, char *text, size_t room)
 {
     switch (key->kind) {
     case PATH:
-        append(text, room, "an absolute path of at most %u bytes", key->size - 1);
-        break;
     case SOCKET:
         append(text, room, "an absolute path of at most %u bytes", key->size - 1);
         break;

@@ -92,7 +92,7 @@ void config_default_path(bool user, char ret[CONFIG_PATH]);
 int config_load(struct config *c, const char *path, bool must, char error[CONFIG_ERROR]);
 
 /* config_set sets one key of [bus] from its text, for options of the command line. -EINVAL with a text. */
-int config_set(struct config *c, const char *key, const char *value, char error[CONFIG_ERROR]);
+int config_set(struct config *c, const char *name, const char *value, char error[CONFIG_ERROR]);
 
 void config_free(struct config *c);
 

@@ -48,7 +48,7 @@ lock_take(const char *path, const char *what, int *ret_fd, char why[WHY_ROOM])
     if (r == -EWOULDBLOCK)
         r = why_set(why, -EBUSY, "another leatd (pid %d) serves %.200s", read_pid(fd), what);
     else if (r)
-        (void)why_set(why, r, "cannot lock %.200s: %s", path, strerror(-r));
+        why_text(why, "cannot lock %.200s: %s", path, strerror(-r));
     if (r) {
         close(fd);
         return r;

@@ -239,16 +239,16 @@ memory_adopt(const char *prefix, const char *name, const uint8_t boot_id[16], st
     if (!r) {
         r = map_both(ret, sizes, 0);
         if (r)
-            why_set(why, r, "topic %s: cannot map its shared memory: %s", name, strerror(-r));
+            why_text(why, "topic %s: cannot map its shared memory: %s", name, strerror(-r));
     } else if (r != -ENOENT) {
-        why_set(why, r, "topic %s: cannot open its shared memory: %s", name, strerror(-r));
+        why_text(why, "topic %s: cannot open its shared memory: %s", name, strerror(-r));
     }
     if (!r)
         r = join(ret, name, boot_id, why);
     if (!r) {
         r = shm_segment_writable(ret->data_rw, ret->data_range.base, 0, ret->view.geo.lanes);
         if (r)
-            why_set(why, r, "topic %s: cannot map its shared memory: %s", name, strerror(-r));
+            why_text(why, "topic %s: cannot map its shared memory: %s", name, strerror(-r));
     }
     if (r)
         memory_close(ret);

@@ -46,7 +46,7 @@ find_in_ring(const struct ring_view *v, uint64_t time_ns)
         else
             low = seq + 1;
     }
-    for (at = low; at > oldest && low - at < 2 * v->geo.max_publishers; at--) {
+    for (at = low; at > oldest && low - at < 2ull * v->geo.max_publishers; at--) {
         uint64_t seen = 0;
         if (next_message(v, at - 1, at, &seen) < at && seen >= time_ns)
             low = at - 1;

@@ -92,7 +92,7 @@ topic_create_request(struct request *q)
     const struct access_who *who = &q->s->who;
     const char *bad = shm_name_check(p->name);
     struct config_topic rule;
-    struct topic_wish wish;
+    struct topic_wish wish = {.fixed = 0};
     struct topic *t;
     int r;
 

@@ -104,7 +104,7 @@ keep(struct session *s, const struct wire_answer *answer, const int *fds)
         return -EOVERFLOW;
     a = &s->queue[(s->queue_first + s->queue_count) % SESSION_QUEUE];
     *a = (struct session_answer){.packet = *answer, .fds = {-1, -1}};
-    for (uint32_t i = 0; i < answer->fds; i++) {
+    for (uint32_t i = 0; fds && i < answer->fds; i++) {
         a->fds[i] = fcntl(fds[i], F_DUPFD_CLOEXEC, 0);
         if (a->fds[i] < 0) {
             int r = -errno;
@@ -154,12 +154,11 @@ refuse(struct session *s, const union wire_any *packet, int len, int error)
     wire_begin(&answer, sizeof answer, (enum wire_type)packet->h.type, packet->h.id);
     answer.h.status = error;
     if (error == -EPROTONOSUPPORT)
-        (void)why_set(answer.text, error,
-                      "the message has protocol version %u, this daemon speaks %d",
-                      packet->h.version, WIRE_VERSION);
+        why_text(answer.text, "the message has protocol version %u, this daemon speaks %d",
+                 packet->h.version, WIRE_VERSION);
     else
-        (void)why_set(answer.text, error, "a message of type %u and %d bytes is malformed",
-                      packet->h.type, len);
+        why_text(answer.text, "a message of type %u and %d bytes is malformed", packet->h.type,
+                 len);
     if (packet->h.type != WIRE_RING)
         session_answer(s, &answer, NULL);
 }

@@ -480,7 +480,7 @@ topic_obtain(struct bus *bus, const char *name, const struct access_who *who, st
     const char *bad = shm_name_check(name);
     struct wire_topic request = {.options = {.given = WIRE_GIVEN_RULE}};
     struct config_topic rule;
-    struct topic_wish wish;
+    struct topic_wish wish = {.fixed = 0};
     int r;
 
     if (bad)

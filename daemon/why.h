@@ -2,6 +2,7 @@
 #ifndef DAEMON_WHY_H
 #define DAEMON_WHY_H
 
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 
@@ -9,19 +10,23 @@
 
 #define WHY_ROOM WIRE_TEXT
 
-/* why_set writes the text and returns `error`, so that a refusal is one statement. Cut at WHY_ROOM. */
-static inline int why_set(char why[WHY_ROOM], int error, const char *format, ...)
-    __attribute__((format(printf, 3, 4)));
+static inline void why_text(char why[WHY_ROOM], const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
 
-static inline int
-why_set(char why[WHY_ROOM], int error, const char *format, ...)
+/* Leaves errno alone. */
+static inline void
+why_text(char why[WHY_ROOM], const char *format, ...)
 {
+    int saved = errno;
     va_list args;
 
     va_start(args, format);
     (void)vsnprintf(why, WHY_ROOM, format, args);
     va_end(args);
-    return error;
+    errno = saved;
 }
+
+/* why_set(why, error, format, ...) writes the text, cut at WHY_ROOM, and is `error`, so that a refusal is one statement. */
+#define why_set(why, error, ...) (why_text(why, __VA_ARGS__), (error))
 
 #endif

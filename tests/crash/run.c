@@ -97,8 +97,8 @@ run_begin(struct run *r, const struct plan *plan)
     return s;
 }
 
-static const uint32_t *
-lens_of(char letter)
+const uint32_t *
+run_lens(char letter)
 {
     static const uint32_t one[WORLD_BATCH] = {8}, lane[WORLD_BATCH] = {40},
                           most[WORLD_BATCH] = {1000}, batch[WORLD_BATCH] = {8, 9, 10},
@@ -167,7 +167,7 @@ follow(struct run *r)
 {
     bool open;
 
-    return kill_victim(r, lens_of('b'), 3) && !verify_recover(r->w, 1u << P2, &open) &&
+    return kill_victim(r, run_lens('b'), 3) && !verify_recover(r->w, 1u << P2, &open) &&
            !world_join(&r->w->actors[P2], r->w->actors[P2].index);
 }
 
@@ -176,8 +176,8 @@ leave(struct run *r)
 {
     bool open;
 
-    if (verify_publish(r->w, &r->base, P2, lens_of('h')) ||
-        verify_publish(r->w, &r->base, P2, lens_of('l')) || verify_recover(r->w, 1u << P2, &open))
+    if (verify_publish(r->w, &r->base, P2, run_lens('h')) ||
+        verify_publish(r->w, &r->base, P2, run_lens('l')) || verify_recover(r->w, 1u << P2, &open))
         return false;
     r->w->actors[P2].publishes = false;
     r->w->actors[P2].alive = true;
@@ -190,7 +190,7 @@ happen(struct run *r, char c)
 {
     struct actor *s = &r->w->actors[S0];
     struct ring_control *control = ring_control(&r->w->view);
-    const uint32_t *lens = lens_of((char)(c | 0x20));
+    const uint32_t *lens = run_lens((char)(c | 0x20));
 
     if (lens)
         return !verify_publish(r->w, &r->base, c & 0x20 ? P0 : P1, lens);

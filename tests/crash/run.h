@@ -53,6 +53,9 @@ uint64_t run_random(struct run *r, uint64_t n);
  * memory that its death can leave: false when there is no start `number`. */
 bool run_prepare(struct run *r, const struct test_case *tc, uint32_t number);
 
+/* The lengths of the messages that a letter of a past stands for; NULL: it is not about messages. */
+const uint32_t *run_lens(char letter);
+
 void run_save(const struct run *r, unsigned char *image);
 void run_load(struct run *r, const unsigned char *image);
 void run_reset(struct run *r); /* to the start of the case */

@@ -207,19 +207,20 @@ verify_recover(struct world *w, uint32_t dead, bool *ret_open)
 {
     uint32_t entries = entries_of(w, dead), cursors = cursors_of(w, dead);
     uint64_t scratch[WORLD_PUBLISHERS], aborted = 0;
+    const struct ring_geometry *geo = &w->view.geo;
     int r = 1;
 
-    for (uint32_t i = 0; i < WORLD_PUBLISHERS; i++)
+    for (uint32_t i = 0; i < geo->max_publishers; i++)
         if (entries >> i & 1)
             ring_entry_kill(&w->view, i);
     for (int pass = 0; pass < 4 && r == 1; pass++)
         r = ring_settle(&w->view, scratch, &aborted);
     if (r < 0)
         return wrong("settling is refused: %s", strerror(-r));
-    for (uint32_t i = 0; !r && i < WORLD_PUBLISHERS; i++)
+    for (uint32_t i = 0; !r && i < geo->max_publishers; i++)
         if (entries >> i & 1)
             ring_entry_free(&w->view, i);
-    for (uint32_t i = 0; i < WORLD_CURSORS; i++)
+    for (uint32_t i = 0; i < geo->max_cursors; i++)
         if (cursors >> i & 1)
             ring_cursor_free(&w->view, i);
     shm_event_bump(&ring_control(&w->view)->sleep);

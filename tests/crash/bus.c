@@ -1,0 +1,415 @@
+#include "tests/crash/bus.h"
+
+#include "shm/name.h"
+#include "shm/segment.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#define PATIENCE_S 20
+
+static bool
+failed(const char *what, const char *why)
+{
+    printf("FAILED: %s: %s\n", what, why);
+    return false;
+}
+
+struct guest *
+bus_guest(struct bus *b, enum world_actor who)
+{
+    return &b->guests[who == S0 ? 2 : who];
+}
+
+/* --- the daemon --------------------------------------------------------------------------------- */
+
+static const char *
+leatd(void)
+{
+    const char *path = getenv("LEATD");
+
+    return path ? path : "leatd";
+}
+
+static void
+run_leatd(const struct bus *b, int ready)
+{
+    char fd[16], log[BUS_DIR + 16], store[BUS_DIR + 16];
+    int out;
+
+    (void)snprintf(fd, sizeof fd, "%d", ready);
+    (void)snprintf(log, sizeof log, "%s/leatd.log", b->dir);
+    (void)snprintf(store, sizeof store, "%s/store", b->dir);
+    out = open(log, O_WRONLY | O_CREAT | O_APPEND, 0600);
+    if (out >= 0)
+        (void)dup2(out, 2);
+    (void)execlp(leatd(), "leatd", "--socket", b->path, "--store", store, "--ready-fd", fd,
+                 (char *)NULL);
+    _exit(127);
+}
+
+bool
+bus_start_daemon(struct bus *b)
+{
+    int ready[2];
+    char byte;
+    ssize_t n;
+
+    if (pipe(ready))
+        return failed("leatd", strerror(errno));
+    (void)fflush(stdout);
+    b->daemon = fork();
+    if (!b->daemon) {
+        (void)close(ready[0]);
+        run_leatd(b, ready[1]);
+    }
+    (void)close(ready[1]);
+    do
+        n = read(ready[0], &byte, 1);
+    while (n < 0 && errno == EINTR);
+    (void)close(ready[0]);
+    return n == 1 || failed("leatd", "it did not start");
+}
+
+static void
+end(pid_t *pid, int signal_number)
+{
+    if (*pid <= 0)
+        return;
+    (void)kill(*pid, signal_number);
+    while (waitpid(*pid, NULL, 0) < 0 && errno == EINTR)
+        ;
+    *pid = 0;
+}
+
+void
+bus_kill_daemon(struct bus *b)
+{
+    end(&b->daemon, SIGKILL);
+}
+
+static int
+make_topic(leat_bus *bus, const char *name, uint32_t durability, uint32_t when_full)
+{
+    struct leat_topic_options o = LEAT_TOPIC_OPTIONS_INIT;
+
+    o.depth = WORLD_DEPTH;
+    o.lane_size = WORLD_LANE;
+    o.slot_size = 64;
+    o.max_publishers = WORLD_PUBLISHERS;
+    o.max_subscribers = WORLD_CURSORS - 1;
+    o.durability = durability;
+    o.when_full = when_full;
+    return leat_topic_create(bus, name, &o);
+}
+
+static bool
+make_topics(struct bus *b)
+{
+    struct leat_options options = LEAT_OPTIONS_INIT;
+    leat_bus *bus;
+    int r;
+
+    options.path = b->path;
+    r = leat_open(&options, &bus);
+    if (r)
+        return failed("leat_open", leat_error(NULL));
+    r = make_topic(bus, "memory", LEAT_MEMORY, LEAT_BLOCK);
+    if (!r)
+        r = make_topic(bus, "lossy", LEAT_MEMORY, LEAT_OVERWRITE);
+    if (!r)
+        r = make_topic(bus, "disk", LEAT_DISK, LEAT_BLOCK);
+    if (r)
+        (void)failed("leat_topic_create", leat_error(bus));
+    leat_close(bus);
+    return !r;
+}
+
+bool
+bus_open(struct bus *b)
+{
+    *b = (struct bus){.dir = "/tmp/leat-crash.XXXXXX", .next_id = 1};
+    b->guests = mmap(NULL, BUS_GUESTS * sizeof *b->guests, PROT_READ | PROT_WRITE,
+                     MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (b->guests == MAP_FAILED || !mkdtemp(b->dir))
+        return failed("bus", strerror(errno));
+    (void)snprintf(b->path, sizeof b->path, "%s/bus", b->dir);
+    shm_name_prefix(b->path, b->prefix);
+    return bus_start_daemon(b) && make_topics(b);
+}
+
+static void
+unmap(struct bus *b)
+{
+    shm_segment_unmap(b->topic.data, b->topic.data_size);
+    shm_segment_unmap(b->topic.control, b->topic.control_size);
+    b->topic = (struct topic_map){0};
+}
+
+void
+bus_close(struct bus *b)
+{
+    char command[BUS_DIR + 16];
+    pid_t pid;
+
+    for (int i = 0; i < BUS_GUESTS; i++)
+        stepper_kill(&b->guests[i].proc);
+    unmap(b);
+    end(&b->daemon, SIGTERM);
+    (void)fflush(stdout);
+    pid = fork();
+    if (!pid) {
+        int out = open("/dev/null", O_WRONLY);
+        (void)snprintf(command, sizeof command, "%s/store", b->dir);
+        (void)dup2(out, 2);
+        (void)execlp(leatd(), "leatd", "--socket", b->path, "--store", command, "--stop", "--purge",
+                     (char *)NULL);
+        _exit(127);
+    }
+    end(&pid, 0);
+    pid = fork();
+    if (!pid) {
+        (void)execlp("rm", "rm", "-rf", b->dir, (char *)NULL);
+        _exit(127);
+    }
+    end(&pid, 0);
+}
+
+/* --- a topic's memory ----------------------------------------------------------------------------- */
+
+static int
+map(const char *prefix, const char *topic, enum shm_kind kind, struct topic_map *ret)
+{
+    char name[SHM_NAME_ROOM];
+    void **at = kind == SHM_KIND_DATA ? &ret->data : &ret->control;
+    uint64_t *size = kind == SHM_KIND_DATA ? &ret->data_size : &ret->control_size;
+    int fd, r;
+
+    shm_name_object(prefix, topic, kind, name);
+    r = shm_segment_open(name, false, &fd, size);
+    if (r)
+        return r;
+    r = shm_segment_map(fd, *size, at);
+    (void)close(fd);
+    return r;
+}
+
+uint64_t
+bus_size(const struct bus *b)
+{
+    return b->topic.control_size + b->topic.data_size;
+}
+
+/* The control object first: positions are copied before the tail that they are behind. */
+void
+bus_copy(const struct bus *b, unsigned char *to)
+{
+    memcpy(to, b->topic.control, b->topic.control_size);
+    memcpy(to + b->topic.control_size, b->topic.data, b->topic.data_size);
+}
+
+bool
+bus_is_as(const struct bus *b, const unsigned char *copy)
+{
+    return !memcmp(copy, b->topic.control, b->topic.control_size) &&
+           !memcmp(copy + b->topic.control_size, b->topic.data, b->topic.data_size);
+}
+
+static bool
+view(const struct bus *b, struct ring_view *ret)
+{
+    struct ring_maps maps = {.data = b->topic.data,
+                             .control = b->topic.control,
+                             .data_size = b->topic.data_size,
+                             .control_size = b->topic.control_size};
+    uint32_t version;
+
+    return !ring_join(ret, &maps, &version);
+}
+
+bool
+bus_settled(const struct bus *b, pid_t pid)
+{
+    struct ring_view v;
+
+    if (!view(b, &v))
+        return false;
+    for (uint32_t i = 0; i < v.geo.max_publishers; i++)
+        if (atom_load_acquire(&ring_entry(&v, i)->state) != RING_ENTRY_FREE && /* acquire: ENTRY */
+            ring_entry(&v, i)->pid == (uint32_t)pid)
+            return false;
+    for (uint32_t i = 0; i < v.geo.max_cursors; i++) {
+        uint64_t word = atom_load_acquire(ring_cursor_word(&v, i)); /* acquire: CURSOR_STATE */
+        if (ring_cursor_state_of(word) != RING_CURSOR_FREE &&
+            ring_cursor(&v, i)->pid == (uint32_t)pid)
+            return false;
+    }
+    return true;
+}
+
+/* --- guests ----------------------------------------------------------------------------------------- */
+
+struct stepper *
+bus_tell(struct bus *b, enum world_actor who, void (*fn)(void *), const struct call *call)
+{
+    struct guest *g = bus_guest(b, who);
+
+    if (call)
+        g->call = *call;
+    else
+        memset(&g->call, 0, sizeof g->call);
+    g->call.id = b->next_id;
+    if (g->call.publishes)
+        b->next_id += g->call.n * world_rounds(&g->call);
+    g->seen_count = 0;
+    stepper_call(&g->proc, fn, g, NULL);
+    return &g->proc;
+}
+
+int
+bus_do(struct bus *b, enum world_actor who, void (*fn)(void *), const struct call *call)
+{
+    if (stepper_finish(bus_tell(b, who, fn, call)) != STEPPER_DONE)
+        return -EINTR;
+    return bus_guest(b, who)->call.result;
+}
+
+static bool
+bring(struct bus *b, enum world_actor who)
+{
+    struct guest *g = bus_guest(b, who);
+    int r;
+
+    if (g->proc.pid)
+        return true;
+    r = stepper_start(&g->proc);
+    if (r)
+        return failed("ptrace", strerror(-r));
+    g->bus = NULL;
+    g->pub = NULL;
+    g->sub = NULL;
+    g->last = 0;
+    memcpy(g->path, b->path, sizeof g->path);
+    g->topic = b->topic.name;
+    r = bus_do(b, who, who == S0 ? guest_open_sub : guest_open_pub, NULL);
+    return !r || failed("a guest cannot enter", leat_strerror(r));
+}
+
+bool
+bus_use(struct bus *b, const char *topic, uint32_t kind, const char *name)
+{
+    struct guest *s = bus_guest(b, S0);
+
+    if (b->topic.name != topic) {
+        unmap(b);
+        b->topic.name = topic;
+        if (map(b->prefix, topic, SHM_KIND_DATA, &b->topic) ||
+            map(b->prefix, topic, SHM_KIND_CONTROL, &b->topic))
+            return failed(topic, "its memory is not there");
+    }
+    s->kind = kind;
+    s->name = name;
+    s->timeout_ns = 300000000;
+    return bring(b, P0) && bring(b, P1) && bring(b, S0);
+}
+
+bool
+bus_leave(struct bus *b)
+{
+    time_t until = time(NULL) + PATIENCE_S;
+
+    for (int i = 0; i < BUS_GUESTS; i++) {
+        pid_t pid = b->guests[i].proc.pid;
+        stepper_kill(&b->guests[i].proc);
+        while (pid && b->topic.name && !bus_settled(b, pid)) {
+            if (time(NULL) > until)
+                return failed(b->topic.name, "the daemon does not clean up after a guest");
+            (void)sched_yield();
+        }
+    }
+    return true;
+}
+
+/* --- a copy that is judged ---------------------------------------------------------------------------- */
+
+/* The parent's part: who holds publishers back in the copy. */
+static void
+play_cursor(struct world *w, struct actor *a, uint32_t i)
+{
+    uint32_t kind = ring_cursor_kind_of(atom_load_relaxed(ring_cursor_word(&w->view, i)));
+
+    a->subscribes = true;
+    a->gates = kind == RING_KIND_GATING || kind == RING_KIND_LOG;
+    a->index = i;
+    a->told = atom_load_relaxed(&ring_cursor(&w->view, i)->pos);
+    a->reader = (struct ring_reader){.view = w->view, .line = ring_cursor(&w->view, i)};
+    ring_reader_set(&a->reader, a->told);
+}
+
+static void
+play_entries(struct bus *b, struct world *w, uint32_t dead)
+{
+    for (uint32_t i = 0; i < w->view.geo.max_publishers; i++) {
+        struct ring_entry *e = ring_entry(&w->view, i);
+        if (atom_load_relaxed(&e->state) == RING_ENTRY_FREE) {
+            if (!w->actors[P2].publishes)
+                (void)world_join(&w->actors[P2], i);
+            continue;
+        }
+        if (!(dead >> P0 & 1) || e->pid != (uint32_t)b->guests[0].proc.pid)
+            continue;
+        w->actors[P0].publishes = true;
+        w->actors[P0].index = i;
+    }
+}
+
+static void
+play_cursors(struct bus *b, struct world *w)
+{
+    for (uint32_t i = 0; i < w->view.geo.max_cursors; i++) {
+        uint64_t word = atom_load_relaxed(ring_cursor_word(&w->view, i));
+        if (ring_cursor_state_of(word) == RING_CURSOR_FREE)
+            continue;
+        if (ring_cursor_kind_of(word) == RING_KIND_LOG)
+            play_cursor(w, &w->actors[S2], i);
+        else if (ring_cursor(&w->view, i)->pid == (uint32_t)b->guests[2].proc.pid)
+            play_cursor(w, &w->actors[S0], i);
+    }
+}
+
+bool
+bus_import(struct bus *b, struct world *w, uint32_t dead)
+{
+    struct ring_maps maps = {.data_size = b->topic.data_size,
+                             .control_size = b->topic.control_size};
+    uint32_t version;
+
+    memset(w, 0, sizeof *w);
+    w->shared = shm_align(sizeof *w, SHM_PAGE);
+    w->size = w->shared + bus_size(b);
+    w->next_id = b->next_id;
+    maps.control = world_shared(w);
+    maps.data = world_shared(w) + b->topic.control_size;
+    bus_copy(b, world_shared(w));
+    if (ring_join(&w->view, &maps, &version))
+        return false;
+    w->shape.overwrite = w->view.geo.when_full == RING_OVERWRITE;
+    for (int i = 0; i < WORLD_ACTORS; i++) {
+        w->actors[i].view = w->view;
+        w->actors[i].alive = true;
+    }
+    play_entries(b, w, dead);
+    play_cursors(b, w);
+    for (int i = P0; i <= P1; i++)
+        if (!b->guests[i].call.sent || b->guests[i].call.first[0] >= ring_oldest(&w->view))
+            w->actors[i].call = b->guests[i].call;
+    return true;
+}

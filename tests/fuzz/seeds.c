@@ -416,6 +416,30 @@ session_seeds(void)
     SAVE("session", "garbage", 0, 19, 0, 0, 13, 20, 0, 24, 0, 0, 0, 1, 0, 1, 0, 0, 39, 1);
 }
 
+/* --- fuzz_client ------------------------------------------------------------------------------ */
+
+/* Which topic, how two subscribers subscribe; then steps: 0 scribble, 2 publish, 4 subscribe, 7 look. */
+static void
+client_seeds(void)
+{
+    struct seed disk = {.len = 0};
+
+    SAVE("client", "memory", 0, 9, 8, 2, 4, 10, 2, 4, 220, 2, 0, 4, 1, 2, 3, 4, 5, 4, 0, 6, 39, 4,
+         1, 5, 4, 0, 4, 2, 1, 0, 100, 2, 1, 0, 100, 0, 4, 0, 2, 1, 4, 0, 7, 39, 7);
+    SAVE("client", "overwrite", 1, 8, 8, 2, 0, 11, 1, 1, 1, 1, 1, 1, 1, 1, 2, 0, 7, 1, 1, 1, 1, 1,
+         1, 1, 1, 2, 0, 7, 1, 1, 1, 1, 1, 1, 1, 1, 4, 0, 6, 39, 4, 1, 0, 1, 0, 0, 4, 1, 6, 39);
+    BYTES(&disk, 3, 13, 9, 2, 0, 7, 1, 20, 210, 1, 1, 1, 1, 1, 2, 2, 4, 0, 6, 39, 4, 0, 3, 4, 4, 1,
+          6, 39);
+    for (int i = 0; i < 6; i++)
+        BYTES(&disk, 2, 0, 7, 1, 1, 1, 1, 1, 1, 1, 1, 2, 2);
+    BYTES(&disk, 4, 1, 6, 39, 4, 1, 0, 1, 0, 0, 4, 1, 6, 39, 7);
+    save("client", "disk", &disk);
+    SAVE("client", "full", 0, 9, 8, 2, 0, 7, 1, 1, 1, 1, 1, 1, 1, 1, 2, 0, 7, 1, 1, 1, 1, 1, 1, 1,
+         1, 2, 4, 1, 4, 0, 6, 39, 2, 4, 1);
+    SAVE("client", "harm", 0, 9, 8, 2, 4, 10, 0, 0, 0, 2, 3, 2, 4, 220, 0, 0, 2, 0, 0, 5, 1, 2, 4,
+         0, 6, 39, 4, 1, 6, 39, 2, 4, 5);
+}
+
 int
 main(int argc, char **argv)
 {
@@ -432,6 +456,7 @@ main(int argc, char **argv)
     inspect_seeds();
     config_seeds();
     session_seeds();
+    client_seeds();
     (void)printf("%u seeds, %u wrong\n", count, wrong);
     return wrong ? 1 : 0;
 }

@@ -132,7 +132,7 @@ open_socket_place(struct bus *bus, char why[WHY_ROOM])
         memcpy(bus->prefix, c->prefix, sizeof bus->prefix);
     else
         shm_name_prefix(path, bus->prefix);
-    (void)snprintf(path, sizeof path, "%s.lock", c->socket);
+    (void)snprintf(path, sizeof path, "%s" BUS_GUARD, c->socket);
     (void)snprintf(what, sizeof what, "socket %s", c->socket);
     return lock_take(path, what, &bus->bus_lock, why);
 }
@@ -186,6 +186,23 @@ open_store_place(struct bus *bus, char why[WHY_ROOM])
     return r ? why_set(why, r, "cannot write in the store %.200s: %s", store, strerror(-r)) : 0;
 }
 
+/* The same for everybody to read, in a file that nothing depends on: whoever can open a file can hold a lock on it, and
+ * keep a daemon from starting. */
+static int
+tell_inspectors(const struct bus *bus, const char *text)
+{
+    char path[CONFIG_SOCKET + 16];
+    int fd, r;
+
+    (void)snprintf(path, sizeof path, "%s.lock", bus->config.socket);
+    fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0644);
+    if (fd < 0)
+        return -errno;
+    r = lock_write(fd, text);
+    close(fd);
+    return r;
+}
+
 static int
 write_locks(struct bus *bus, char why[WHY_ROOM])
 {
@@ -200,6 +217,8 @@ write_locks(struct bus *bus, char why[WHY_ROOM])
     r = lock_write(bus->bus_lock, text);
     if (!r)
         r = lock_write(bus->store_lock, text);
+    if (!r)
+        r = tell_inspectors(bus, text);
     return r ? why_set(why, r, "cannot write the lock file: %s", strerror(-r)) : 0;
 }
 

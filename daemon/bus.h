@@ -18,6 +18,9 @@ struct topic;
 
 #define BUS_BUCKETS 256
 
+/* What the socket's lock is called, after the socket. SOCKET.lock beside it says the same to everybody. */
+#define BUS_GUARD ".guard"
+
 struct bus {
     struct config config;
     char prefix[LIMIT_SHM_PREFIX];

@@ -34,7 +34,7 @@ int
 lock_take(const char *path, const char *what, int *ret_fd, char why[WHY_ROOM])
 {
     const struct timespec pause = {.tv_nsec = TRY_AGAIN_NS};
-    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0644), r = 0;
+    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600), r = 0;
 
     if (fd < 0)
         return why_set(why, -errno, "cannot open %.200s: %s", path, strerror(errno));

@@ -5,7 +5,7 @@
 
 #include "daemon/why.h"
 
-/* lock_take opens (makes) and locks the file `path`. -EBUSY: somebody has it, and `why` says who, as `what` ("socket /run/...") is
+/* lock_take opens (makes, for its owner alone: who can open a file can lock it) and locks the file `path`. -EBUSY: somebody has it, and `why` says who, as `what` ("socket /run/...") is
  * held. */
 int lock_take(const char *path, const char *what, int *ret_fd, char why[WHY_ROOM]);
 

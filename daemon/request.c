@@ -104,6 +104,7 @@ topic_create_request(struct request *q)
         int access = t->mapped ? check_any_right(q, t) : 0;
         if (!access)
             access = topic_serves(t, q->answer.text);
+        q->answer.topic_id = t->id;
         return access || r ? (access ? access : r) : topic_differs(t, &wish, q->answer.text);
     }
     if (r)

@@ -168,8 +168,7 @@ static bool
 handle_one(struct session *s)
 {
     union wire_any packet;
-    int fds[WIRE_FDS_MAX];
-    int n = wire_receive(s->source.fd, &packet, fds, MSG_DONTWAIT), r;
+    int n = wire_receive(s->source.fd, &packet, NULL, MSG_DONTWAIT), r;
 
     if (n == -EAGAIN)
         return false;
@@ -177,8 +176,6 @@ handle_one(struct session *s)
         session_end(s);
         return false;
     }
-    /* No request carries descriptors. */
-    close_all(fds);
     r = wire_check_request(&packet, (size_t)n);
     if (r)
         refuse(s, &packet, n, r);

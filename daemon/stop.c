@@ -8,6 +8,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "daemon/bus.h"
 #include "daemon/lock.h"
 #include "daemon/memory.h"
 #include "daemon/report.h"
@@ -133,10 +134,10 @@ purge_all(const struct config *c, const char *lock)
 int
 stop_daemon(const struct config *c, bool purge)
 {
-    char lock[CONFIG_SOCKET + 8];
+    char lock[CONFIG_SOCKET + 16];
     int r;
 
-    (void)snprintf(lock, sizeof lock, "%s.lock", c->socket);
+    (void)snprintf(lock, sizeof lock, "%s" BUS_GUARD, c->socket);
     r = stop_holder(lock, c->socket);
     if (r && (r != -ESRCH || !purge))
         return r;

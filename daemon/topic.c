@@ -137,6 +137,12 @@ cursors_for(uint64_t subscribers, uint32_t durability)
     return subscribers + (durability == RING_DISK);
 }
 
+static uint32_t
+subscribers_of(const struct ring_geometry *g)
+{
+    return g->max_cursors - (g->durability == RING_DISK);
+}
+
 static int
 refuse_field(const char *name, const char *field, const struct ring_geometry *g, char why[WHY_ROOM])
 {
@@ -232,7 +238,7 @@ topic_differs(const struct topic *t, const struct topic_wish *wish, char why[WHY
         {CONFIG_LANE_SIZE, "lane_size", is->lane_size, want->lane_size},
         {CONFIG_MAX_PUBLISHERS, "max_publishers", is->max_publishers, want->max_publishers},
         {CONFIG_DURABILITY, "durability (0 memory, 1 disk)", is->durability, want->durability},
-        {CONFIG_MAX_SUBSCRIBERS, "max_subscribers", is->max_cursors, want->max_cursors},
+        {CONFIG_MAX_SUBSCRIBERS, "max_subscribers", subscribers_of(is), subscribers_of(want)},
         {CONFIG_WHEN_FULL, "when_full (0 block, 1 overwrite)", is->when_full, want->when_full},
         {CONFIG_TIMESTAMPS, "timestamps", is->timestamps, want->timestamps},
         {CONFIG_RETENTION_BYTES, "retention_bytes", is->retention_bytes, want->retention_bytes},

@@ -189,8 +189,8 @@ wire_receive(int socket, union wire_any *ret, int ret_fds[WIRE_FDS_MAX], int fla
     union descriptors control;
     struct msghdr msg = {.msg_iov = &part,
                          .msg_iovlen = 1,
-                         .msg_control = control.bytes,
-                         .msg_controllen = sizeof control.bytes};
+                         .msg_control = ret_fds ? control.bytes : NULL,
+                         .msg_controllen = ret_fds ? sizeof control.bytes : 0};
     int fds[WIRE_FDS_MAX] = {-1, -1};
     ssize_t n;
 
@@ -200,14 +200,15 @@ wire_receive(int socket, union wire_any *ret, int ret_fds[WIRE_FDS_MAX], int fla
     if (n < 0)
         return -errno;
     take_descriptors(&msg, fds);
-    if (msg.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) {
+    if (msg.msg_flags & (ret_fds ? MSG_TRUNC | MSG_CTRUNC : MSG_TRUNC)) {
         for (unsigned i = 0; i < WIRE_FDS_MAX; i++)
             if (fds[i] >= 0)
                 close(fds[i]);
         return -EBADMSG;
     }
     memcpy(ret, &packet, (size_t)n);
-    memcpy(ret_fds, fds, sizeof fds);
+    if (ret_fds)
+        memcpy(ret_fds, fds, sizeof fds);
     return (int)n;
 }
 

@@ -39,6 +39,7 @@ static void
 the_lock_file_says_what_an_inspector_needs(void **state)
 {
     char path[100], text[600], line[300];
+    struct stat st;
     ssize_t n;
     FILE *f;
     int pid;
@@ -56,6 +57,12 @@ the_lock_file_says_what_an_inspector_needs(void **state)
                    fix.bus->prefix);
     assert_non_null(strstr(text, line));
     assert_non_null(strstr(text, "incarnation "));
+    /* Whoever may read it cannot keep a daemon from starting. */
+    assert_int_equal(stat(path, &st), 0);
+    assert_int_equal(st.st_mode & 0777, 0644);
+    (void)snprintf(path, sizeof path, "%s/bus" BUS_GUARD, fix.dir);
+    assert_int_equal(stat(path, &st), 0);
+    assert_int_equal(st.st_mode & 0777, 0600);
     assert_int_equal(lock_holder(path, &pid), 0);
     assert_int_equal(pid, getpid());
     bus_die();

@@ -93,6 +93,13 @@ sizes_are_rounded_up_and_compared(void **state)
     assert_int_equal(ask_topic(c, WIRE_TOPIC_CREATE, "r.a", &o), -EEXIST);
     assert_non_null(strstr(answer.text, "mode"));
     assert_int_equal(ask_topic(c, WIRE_TOPIC_CREATE, "r.a", &by_rule), 0);
+    /* Subscribers are counted without the log writer, whatever the rule would make of it now. */
+    o = (struct wire_options){.given = WIRE_GIVEN_RULE, .durability = RING_DISK, .max_cursors = 9};
+    assert_int_equal(ask_topic(c, WIRE_TOPIC_CREATE, "d", &o), 0);
+    o.durability = 0;
+    assert_int_equal(ask_topic(c, WIRE_TOPIC_CREATE, "d", &o), 0);
+    o.max_cursors = 10;
+    assert_int_equal(ask_topic(c, WIRE_TOPIC_CREATE, "d", &o), -EEXIST);
     close(c);
 }
 

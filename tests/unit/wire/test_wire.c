@@ -303,6 +303,25 @@ more_descriptors_than_any_packet_has_are_refused(void **state)
     close(s[1]);
 }
 
+static void
+descriptors_nobody_wants_are_never_taken(void **state)
+{
+    union wire_any p = request(WIRE_RING), got;
+    unsigned before;
+    int s[2];
+
+    (void)state;
+    assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, s), 0);
+    before = open_descriptors();
+    assert_int_equal(wire_send(s[0], &p, s, 2, 0), 0);
+    assert_int_equal(wire_receive(s[1], &got, NULL, 0), sizeof p.ring);
+    assert_int_equal(wire_send(s[0], &p, NULL, 0, 0), 0);
+    assert_int_equal(wire_receive(s[1], &got, NULL, 0), sizeof p.ring);
+    assert_int_equal(open_descriptors(), before);
+    close(s[0]);
+    close(s[1]);
+}
+
 struct place {
     char dir[64], path[128];
 };
@@ -402,6 +421,7 @@ main(void)
         cmocka_unit_test(packets_cross_with_descriptors),
         cmocka_unit_test(a_packet_too_long_leaves_nothing),
         cmocka_unit_test(more_descriptors_than_any_packet_has_are_refused),
+        cmocka_unit_test(descriptors_nobody_wants_are_never_taken),
         cmocka_unit_test_setup_teardown(two_ends_meet, make_place, drop_place),
         cmocka_unit_test_setup_teardown(only_a_dead_socket_is_replaced, make_place, drop_place),
         cmocka_unit_test(paths_have_a_limit),

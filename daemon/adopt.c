@@ -67,7 +67,8 @@ adopt_publishers(struct topic *t)
             r = seat(t, s, e->pid, e->start);
         if (r < 0)
             return r;
-        if (r || state == RING_ENTRY_DEAD)
+        /* Handed out by a daemon that died before its owner knew of it: he asks again. */
+        if (r || state == RING_ENTRY_DEAD || ring_entry_forsake(v, i))
             reap_publisher(t, i);
     }
     return 0;
@@ -106,7 +107,7 @@ adopt_cursors(struct topic *t)
             r = seat(t, s, line->pid, line->start);
         if (r < 0)
             return r;
-        if (r)
+        if (r || ring_cursor_forsake(v, i))
             reap_cursor(t, i);
     }
     return 0;

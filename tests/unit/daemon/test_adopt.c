@@ -23,6 +23,19 @@ tail_of(const struct topic *t)
     return atom_load_relaxed(ring_tail(&t->memory.view));
 }
 
+/* What a client does with an answer: says that it has it. */
+static void
+claim_publisher(const char *name, const struct wire_answer *a)
+{
+    assert_int_equal(ring_entry_claim(&topic(name)->memory.view, a->index, a->generation), 0);
+}
+
+static void
+claim_cursor(const char *name, const struct wire_answer *a)
+{
+    assert_int_equal(ring_cursor_claim(&topic(name)->memory.view, a->index, a->generation), 0);
+}
+
 static void
 rings_and_their_owners_are_taken_over(void **state)
 {
@@ -38,9 +51,12 @@ rings_and_their_owners_are_taken_over(void **state)
     assert_int_equal(child_says(&child, &pub), 0);
     assert_int_equal(child_says(&child, &pub), 0);
     assert_int_equal(child_says(&child, &sub), 0);
+    claim_publisher("a", &pub);
+    claim_cursor("a", &sub);
     c = client_open();
     assert_int_equal(ask_topic(c, WIRE_PUB_OPEN, "a", NULL), 0);
     mine = answer;
+    claim_publisher("a", &mine);
     write_n(topic("a"), mine.index, 5);
     id = topic("a")->id;
     incarnation = fix.bus->incarnation;
@@ -102,6 +118,33 @@ who_died_meanwhile_is_settled_at_once(void **state)
     assert_int_equal(t->standing, TOPIC_SERVING);
 }
 
+/* The daemon died between handing out and answering: the owner, who lives, knows of nothing and asks again. */
+static void
+what_was_never_claimed_is_taken_back(void **state)
+{
+    struct wire_answer pub, sub;
+    struct topic *t;
+    int c;
+
+    (void)state;
+    bus_start("[topic a]\ndeclare = yes\nmax_publishers = 1\nmax_subscribers = 1\n");
+    c = client_open();
+    assert_int_equal(ask_topic(c, WIRE_PUB_OPEN, "a", NULL), 0);
+    pub = answer;
+    assert_int_equal(ask_sub(c, "a", NULL, RING_KIND_GATING, WIRE_LATEST), 0);
+    sub = answer;
+    close(c);
+    bus_die();
+    bus_start("");
+    t = topic("a");
+    c = client_open();
+    assert_int_equal(ring_entry_claim(&t->memory.view, pub.index, pub.generation), -ESTALE);
+    assert_int_equal(ring_cursor_claim(&t->memory.view, sub.index, sub.generation), -ESTALE);
+    assert_int_equal(ask_topic(c, WIRE_PUB_OPEN, "a", NULL), 0);
+    assert_int_equal(ask_sub(c, "a", NULL, RING_KIND_GATING, WIRE_LATEST), 0);
+    close(c);
+}
+
 static void
 a_log_goes_on_with_its_ring_and_without(void **state)
 {
@@ -158,6 +201,7 @@ a_name_keeps_its_process_over_a_restart(void **state)
     child = child_start(&p, 1);
     assert_int_equal(child_says(&child, &sub), 0);
     assert_int_equal(child_says(&child, &sub), 0);
+    claim_cursor("d", &sub);
     bus_die();
     bus_start("");
     c = client_open();
@@ -326,6 +370,119 @@ a_removal_that_was_cut_off_is_finished(void **state)
     assert_int_equal(access(path, F_OK), -1);
 }
 
+/* --- a hostile client --- */
+
+#define ROUNDS 60
+
+static uint64_t dice;
+
+static uint64_t
+roll(uint64_t sides)
+{
+    dice = dice * 6364136223846793005ull + 1442695040888963407ull;
+    return (dice >> 20) % sides;
+}
+
+static uint64_t
+nonsense(uint64_t was)
+{
+    switch (roll(7)) {
+    case 0:
+        return 0;
+    case 1:
+        return UINT64_MAX;
+    case 2:
+        return was + 1;
+    case 3:
+        return was - 1;
+    case 4:
+        return was ^ 1ull << roll(64);
+    case 5:
+        return roll(100);
+    default:
+        return roll(1ull << 40) << 24 | roll(1ull << 24);
+    }
+}
+
+/* Everything a client can map for writing: all of the data object through its descriptor, and the control object. */
+static void
+scribble(const char *name, enum shm_kind kind)
+{
+    char object[SHM_NAME_ROOM];
+    uint64_t size, *words;
+    void *map;
+    int fd;
+
+    shm_name_object(prefix, name, kind, object);
+    if (shm_segment_open(object, true, &fd, &size))
+        return;
+    size = shm_min(size, 32768);
+    assert_int_equal(shm_segment_map(fd, size, &map), 0);
+    assert_int_equal(shm_segment_writable(fd, map, 0, size), 0);
+    words = map;
+    for (uint64_t n = 1 + roll(40); n; n--) {
+        uint64_t at = roll(size / 8);
+        words[at] = nonsense(words[at]);
+    }
+    shm_segment_unmap(map, size);
+    close(fd);
+}
+
+static void
+one_round(const char *rules)
+{
+    static const char *const victims[] = {"a", "d"};
+    union wire_any p[] = {pub_packet("a"), sub_packet("a", NULL, RING_KIND_GATING), pub_packet("d"),
+                          sub_packet("d", "n", RING_KIND_DURABLE)};
+    struct wire_answer said;
+    struct child child;
+    int c;
+
+    bus_start(rules);
+    memcpy(prefix, fix.bus->prefix, sizeof prefix);
+    child = child_start(p, 4);
+    for (int i = 0; i < 5; i++)
+        assert_int_equal(child_says(&child, &said), 0);
+    c = client_open();
+    assert_int_equal(ask_topic(c, WIRE_PUB_OPEN, "b", NULL), 0);
+    write_n(topic("b"), answer.index, 3);
+    for (uint64_t n = 1 + roll(3); n; n--) {
+        const char *victim = victims[roll(2)];
+        scribble(victim, roll(3) ? SHM_KIND_DATA : SHM_KIND_CONTROL);
+        ring_topic(c, topic(victim)->id);
+        turn();
+        turn();
+    }
+    child_kill(&child);
+    TURN_UNTIL(!fix.bus->processes->next);
+    bus_die();
+    scribble(victims[roll(2)], roll(3) ? SHM_KIND_DATA : SHM_KIND_CONTROL);
+    bus_start(rules);
+    for (int i = 0; i < 5; i++)
+        turn();
+    assert_int_equal(topic("b")->standing, TOPIC_SERVING);
+    assert_int_equal(tail_of(topic("b")), 4);
+    close(c);
+    bus_die();
+    (void)memory_list(prefix, remove_one, prefix);
+}
+
+static void
+scribbles_hurt_their_own_topic_only(void **state)
+{
+    char command[128];
+
+    (void)state;
+    dice = loop_clock();
+    print_message("seed %llu\n", (unsigned long long)dice);
+    for (int i = 0; i < ROUNDS; i++) {
+        one_round("[topic ?]\ndeclare = no\ncreate = yes\ndepth = 64\nlane_size = 4K\n"
+                  "max_subscribers = 4\nmax_publishers = 4\n[topic d]\ndurability = disk\n");
+        (void)snprintf(command, sizeof command, "rm -rf '%s/store'", fix.dir);
+        assert_int_equal(system(command), 0);
+    }
+}
+
 int
 main(void)
 {
@@ -333,6 +490,8 @@ main(void)
         cmocka_unit_test_setup_teardown(rings_and_their_owners_are_taken_over, bus_setup,
                                         bus_teardown),
         cmocka_unit_test_setup_teardown(who_died_meanwhile_is_settled_at_once, bus_setup,
+                                        bus_teardown),
+        cmocka_unit_test_setup_teardown(what_was_never_claimed_is_taken_back, bus_setup,
                                         bus_teardown),
         cmocka_unit_test_setup_teardown(a_log_goes_on_with_its_ring_and_without, bus_setup,
                                         bus_teardown),
@@ -344,6 +503,8 @@ main(void)
         cmocka_unit_test_setup_teardown(what_nobody_ever_saw_is_taken_away, bus_setup,
                                         bus_teardown),
         cmocka_unit_test_setup_teardown(a_disk_topic_without_its_log_is_damaged, bus_setup,
+                                        bus_teardown),
+        cmocka_unit_test_setup_teardown(scribbles_hurt_their_own_topic_only, bus_setup,
                                         bus_teardown),
         cmocka_unit_test_setup_teardown(a_removal_that_was_cut_off_is_finished, bus_setup,
                                         bus_teardown),

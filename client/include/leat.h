@@ -51,8 +51,8 @@ typedef struct leat_inspect leat_inspect;
  *             /tmp/leat-UID/bus) if it exists, else the system's (/run/leat/bus)
  *   flags     LEAT_AUTOSTART: if no daemon answers, start a private one (the user's, or at `path`
  *             with its store in `path`.store), which stays until `leatd --stop` or the end of the
- *             user's session. leatd is looked for as $LEATD, beside the running program and in
- *             $PATH
+ *             user's session. leatd is looked for as $LEATD, beside the running program, where it
+ *             was installed, and in $PATH
  *   timeout_ns  how long one question to the daemon may take; 0: 5 s */
 struct leat_options {
     uint32_t size;

@@ -19,6 +19,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -45,6 +46,7 @@ bus_launch(struct bus *b)
     assert_true(b->daemon >= 0);
     if (!b->daemon) {
         close(ends[0]);
+        (void)prctl(PR_SET_PDEATHSIG, SIGTERM); /* if the test is stopped from outside */
         (void)snprintf(ready, sizeof ready, "%d", ends[1]);
         (void)execl(leatd ? leatd : "leatd", "leatd", "--socket", b->path, "--store", b->store,
                     "--quiet", "--ready-fd", ready, (char *)NULL);

@@ -87,14 +87,14 @@ write_cursors(struct folder *f, struct input *in)
     uint32_t n = how & 3;
     struct log_cursors_header h = {.topic_id = FOLDER_TOPIC_ID};
     struct log_cursor c;
-    size_t len = LOG_BLOCK * (1 + 2 * n);
+    size_t len = LOG_BLOCK * (1ull + 2ull * n);
 
     memset(file, 0, sizeof file);
     log_cursors_header_seal(&h);
     memcpy(file, &h, sizeof h);
     for (uint32_t i = 0; i < 2 * n; i++) {
         fill_cursor(f, in, i / 2, &c);
-        memcpy(file + LOG_BLOCK * (1 + i), &c, sizeof c);
+        memcpy(file + LOG_BLOCK * (1ull + i), &c, sizeof c);
     }
     if ((how & 0xf0) == 0xf0)
         spoil(f, in, file, len);
@@ -159,7 +159,7 @@ write_segment(struct folder *f, struct input *in, const struct log_segment_info 
     f->spoilt |= f->s.spoilt;
     f->spoilt_below |= f->s.spoilt && more;
     if ((how & 0xe) == 0xe) {
-        size = input_u16(in) * 8u;
+        size = input_u16(in) * 8ull;
         f->s.len = (uint32_t)shm_min(f->s.len, size);
         f->spoilt = f->spoilt_below = true;
     }

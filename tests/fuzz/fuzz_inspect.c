@@ -131,7 +131,7 @@ write_objects(struct input *in)
     static const char *const names[] = {COPY "/leat-0123." TOPIC, COPY "/" TOPIC, COPY "/x"};
     uint8_t how = input_u8(in);
     const char *name = names[how % 3];
-    struct objects o;
+    struct objects o = {0};
     char path[64];
 
     make_objects(in, &o);

@@ -45,7 +45,7 @@ static unsigned char *
 map_guarded(int fd, uint64_t size)
 {
     unsigned char *at =
-        mmap(NULL, size + 2 * SHM_PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        mmap(NULL, size + 2ull * SHM_PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
     MUST(at != MAP_FAILED);
     MUST(mmap(at + SHM_PAGE, size, PROT_READ, MAP_SHARED | MAP_FIXED, fd, 0) == at + SHM_PAGE);
@@ -269,34 +269,42 @@ check_span(const struct ring_publisher *p, const struct ring_span *s, uint64_t l
     MUST(!(s->pos % 64));
 }
 
-/* One batch, inline or through the lane, some of it abandoned. */
+/* The next message of a batch, inline or through the lane: 0, or why there is no room for it. */
+static int
+choose_message(struct run *run, struct ring_publisher *p, struct ring_out *out,
+               struct ring_span *span)
+{
+    static const unsigned char bytes[LIMIT_SLOT_MAX];
+    uint32_t len = input_u8(&run->in);
+    int r;
+
+    len = len > 200 ? (uint32_t)(len - 200) * 64 : len;
+    *out = (struct ring_out){.data = bytes, .len = len, .key = len, .type = 3};
+    if (len <= ring_inline_max(&p->view))
+        return 0;
+    r = ring_reserve(p, len, span);
+    MUST(r == 0 || r == -EAGAIN || r == -EMSGSIZE);
+    if (r)
+        return r;
+    check_span(p, span, len);
+    memset(span->data, 0x55, len);
+    out->span = span;
+    return 0;
+}
+
+/* One batch, published or abandoned. */
 static void
 publish(struct run *run, struct ring_publisher *p)
 {
-    static const unsigned char bytes[LIMIT_SLOT_MAX];
     struct ring_out out[20];
     struct ring_span spans[20];
-    uint32_t n = input_below(&run->in, 20), inline_max = ring_inline_max(&p->view);
+    uint32_t n = 0, most = input_below(&run->in, 20);
     bool abandon = input_u8(&run->in) & 1;
-    uint64_t first = 0, aborted = 0;
-    int r = 0;
+    uint64_t first = 0;
+    int r;
 
-    for (uint32_t i = 0; i < n; i++) {
-        uint32_t len = input_u8(&run->in);
-        len = len > 200 ? (uint32_t)(len - 200) * 64 : len;
-        out[i] = (struct ring_out){.data = bytes, .len = len, .key = i, .type = 3};
-        if (len > inline_max) {
-            r = ring_reserve(p, len, &spans[i]);
-            MUST(r == 0 || r == -EAGAIN || r == -EMSGSIZE);
-            if (r) {
-                n = i;
-                break;
-            }
-            check_span(p, &spans[i], len);
-            memset(spans[i].data, 0x55, len);
-            out[i].span = &spans[i];
-        }
-    }
+    while (n < most && !choose_message(run, p, &out[n], &spans[n]))
+        n++;
     r = abandon ? -EAGAIN : ring_publish(p, out, n, 5, &first);
     MUST(r == 0 || r == -EAGAIN || r == -EBADMSG || r == -EINVAL);
     for (uint32_t i = 0; r && i < n; i++)
@@ -304,7 +312,6 @@ publish(struct run *run, struct ring_publisher *p)
             ring_abandon(p, out[i].span);
     if (!r)
         MUST(!(ring_publish_due(p, first + n - 1) & ~(RING_DUE_WAKE | RING_DUE_BELL)));
-    (void)aborted;
 }
 
 static void

@@ -60,18 +60,18 @@ choose_place(struct input *in, const struct scribble_target *t, struct scribble 
         break;
     case 5:
         s->offset = g->entries + input_u8(in) % g->max_publishers * sizeof(struct ring_entry) +
-                    input_u8(in) % 8 * 8u;
+                    input_u8(in) % 8 * 8ull;
         break;
     case 6:
     case 7:
         s->offset = line_place(in, g);
         break;
     case 8:
-        s->offset = RING_GEOMETRY_AT + input_u8(in) % 21 * 8u;
+        s->offset = RING_GEOMETRY_AT + input_u8(in) % 21 * 8ull;
         break;
     case 9:
         s->offset =
-            input_u8(in) & 1 ? RING_DAEMON_AT + input_u8(in) % 64 * 8u : input_u8(in) % 64 * 8u;
+            input_u8(in) & 1 ? RING_DAEMON_AT + input_u8(in) % 64 * 8ull : input_u8(in) % 64 * 8ull;
         break;
     case 10:
         s->offset = input_u32(in);
@@ -80,7 +80,7 @@ choose_place(struct input *in, const struct scribble_target *t, struct scribble 
         s->offset = word_place(in);
         break;
     case 12:
-        s->offset = g->states + input_u8(in) % g->max_cursors * 8u;
+        s->offset = g->states + input_u8(in) % g->max_cursors * 8ull;
         break;
     case 13:
     case 14:

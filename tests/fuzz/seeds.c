@@ -143,9 +143,9 @@ wire_seeds(void)
     union wire_any p;
     char name[32];
 
-    for (uint16_t type = 1; type < WIRE_TYPES; type++) {
+    for (unsigned type = 1; type < WIRE_TYPES; type++) {
         struct seed s = {.len = 0};
-        uint32_t len = wire_request_size(type);
+        uint32_t len = wire_request_size((uint16_t)type);
         wire_begin(&p, len, (enum wire_type)type, 7);
         name_it(&p);
         byte(&s, WIRE_RIGHT | type);

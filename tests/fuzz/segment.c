@@ -204,7 +204,7 @@ erase(struct segment *s, struct input *in)
         from &= ~(how & 2 ? 511u : LOG_BLOCK - 1u);
     if (from >= s->len)
         return;
-    len = how & 4 ? s->len - from : (uint32_t)shm_min((how >> 3) * 512u, s->len - from);
+    len = how & 4 ? s->len - from : (uint32_t)shm_min((how >> 3) * 512ull, s->len - from);
     memset(s->bytes + from, 0, len);
     s->spoilt = true;
 }

@@ -31,13 +31,21 @@ next_message(const struct ring_view *v, uint64_t seq, uint64_t end, uint64_t *re
     return end;
 }
 
+/* The oldest number the ring can hold when `end` is its tail. Not what ring_oldest says, which takes a tail of its own: whoever
+ * makes the two differ would have the daemon walk for ever. */
+static uint64_t
+oldest_before(const struct ring_view *v, uint64_t end)
+{
+    return end > v->geo.origin + v->geo.depth ? end - v->geo.depth : v->geo.origin;
+}
+
 /* Times ascend but for what publishers that claim at the same moment differ by: found by halving, then what stands
  * just before is looked at one by one. */
 static uint64_t
 find_in_ring(const struct ring_view *v, uint64_t time_ns)
 {
     uint64_t end = atom_load_acquire(ring_tail(v)); /* acquire: CLAIM */
-    uint64_t oldest = ring_oldest(v), low = oldest, high = end, at;
+    uint64_t oldest = oldest_before(v, end), low = oldest, high = end, at;
 
     while (low < high) {
         uint64_t mid = low + (high - low) / 2, seen = 0, seq = next_message(v, mid, high, &seen);
@@ -120,7 +128,7 @@ find_time(struct topic *t, uint64_t time_ns, uint64_t *ret_seq)
 {
     const struct ring_view *v = &t->memory.view;
     uint64_t end = atom_load_acquire(ring_tail(v)); /* acquire: CLAIM */
-    uint64_t oldest = ring_oldest(v), seen = UINT64_MAX;
+    uint64_t oldest = oldest_before(v, end), seen = UINT64_MAX;
     int r;
 
     /* The ring knows the answer when what it holds begins before that time. */

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -45,6 +46,7 @@ run_leatd(const struct bus *b, int ready)
     char fd[16], log[BUS_DIR + 16], store[BUS_DIR + 16];
     int out;
 
+    (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
     (void)snprintf(fd, sizeof fd, "%d", ready);
     (void)snprintf(log, sizeof log, "%s/leatd.log", b->dir);
     (void)snprintf(store, sizeof store, "%s/store", b->dir);

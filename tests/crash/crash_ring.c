@@ -9,7 +9,6 @@
  * LEAT_FULL=1 takes the long form, LEAT_SEED the seed of all that is drawn by lot. */
 #include "tests/crash/run.h"
 
-#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -44,11 +43,7 @@ main(int argc, char **argv)
         return x;
     r.full |= is_mutant && !strcmp(form, "preempt");
     good = run_form(&r, form, part);
-    printf("%s: %" PRIu64 " cases, %" PRIu64 " points (%" PRIu64
-           " states of memory recovered), %" PRIu64 " real kills, %" PRIu64
-           " schedules, seed %" PRIu64 "\n",
-           form, r.figures.cases, r.figures.points, r.figures.states, r.figures.kills,
-           r.figures.schedules, r.seed);
+    run_summary(&r, form);
     run_close(&r);
     if (is_mutant && good)
         printf("FAILED: the fault in this ring was not found\n");

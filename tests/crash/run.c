@@ -266,3 +266,14 @@ run_complain(const struct run *r, const char *where, const char *what)
     printf("FAILED: %s: %s: %s\n", r->tc ? r->tc->name : "format", where, what);
     return false;
 }
+
+void
+run_summary(const struct run *r, const char *form)
+{
+    const struct figures *f = &r->figures;
+
+    printf("%s: %" PRIu64 " cases, %" PRIu64 " points (%" PRIu64
+           " states of memory recovered), %" PRIu64 " real kills, %" PRIu64
+           " schedules, seed %" PRIu64 "\n",
+           form, f->cases, f->points, f->states, f->kills, f->schedules, r->seed);
+}

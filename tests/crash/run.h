@@ -66,6 +66,9 @@ struct stepper *run_begin(struct run *r, const struct plan *plan);
 /* run_judge: the actors in `dead` die now, in addition to those who were dead from the start; what then? NULL or what is wrong. */
 const char *run_judge(struct run *r, uint32_t dead);
 
+/* run_summary prints how much was tried, and the seed. */
+void run_summary(const struct run *r, const char *form);
+
 /* run_complain prints where and what; always false. */
 bool run_complain(const struct run *r, const char *where, const char *what);
 

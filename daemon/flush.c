@@ -237,10 +237,14 @@ static int
 fill(struct store *s, struct log_encoder *e)
 {
     struct flush *f = &s->flush;
+    uint64_t tail = atom_load_acquire(ring_tail(s->view)); /* acquire: CLAIM */
     struct ring_msg m;
     int r;
 
     for (;;) {
+        /* Slots that a publisher has done with come from his processor's cache: asked for some messages before. */
+        if (f->reader.next + FLUSH_AHEAD < tail)
+            __builtin_prefetch(ring_slot(s->view, f->reader.next + FLUSH_AHEAD));
         r = ring_receive(&f->reader, &m);
         if (r != RING_MESSAGE)
             break;
@@ -437,7 +441,8 @@ is_held_up(const struct store *s)
            io_buf_left(s->env.io) <= FLUSH_BUFS_LEFT;
 }
 
-/* Issues as many batches as can be. */
+/* Issues one batch, if one is due. What completes while it is put together is looked at before the next one: the
+ * publishers it makes room for then work while we do. */
 static enum flush_verdict
 advance(struct store *s)
 {
@@ -464,6 +469,8 @@ advance(struct store *s)
         verdict = issue(s);
         if (verdict != FLUSH_LATER)
             return verdict;
+        if (!f->full)
+            return FLUSH_TURN;
     }
 }
 
@@ -500,6 +507,9 @@ rest(struct store *s, enum flush_verdict verdict)
         f->since_ns = f->since_ns ? f->since_ns : loop_clock();
         loop_set(s->env.loop, &f->timer, f->since_ns + FLUSH_INTERVAL_NS);
         return arm(s, f->reader.next + enough(s) - 1);
+    case FLUSH_TURN:
+        loop_defer(s->env.loop, &s->task);
+        return false;
     case FLUSH_BUFFER:
         loop_set_by(s->env.loop, &f->timer, loop_clock() + FLUSH_SOON_NS);
         return false;

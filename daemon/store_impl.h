@@ -27,6 +27,8 @@
 /* A batch starts when so much waits for it, or after so long. */
 #define FLUSH_PENDING (256u << 10)
 #define FLUSH_INTERVAL_NS 5000000ull
+/* Slots are asked for so many messages ahead: about as long as a line takes from another core. */
+#define FLUSH_AHEAD 8
 /* Batches of one topic in flight: enough to keep a disk busy. A topic that has some in flight leaves
  * the last staging buffers to those that have none. */
 #define FLUSH_BATCHES 8
@@ -189,6 +191,7 @@ struct flush {
 enum flush_verdict {
     FLUSH_NOTHING = 0, /* a message */
     FLUSH_LATER,       /* more messages, or the interval */
+    FLUSH_TURN,        /* the loop's next turn: what has completed meanwhile goes first */
     FLUSH_FLIGHT,      /* a write */
     FLUSH_SPARE,       /* a segment */
     FLUSH_HOLD,        /* the time after too many failures */

@@ -6,7 +6,8 @@
 static struct log_batch
 a_batch(uint64_t first, uint64_t time_ns)
 {
-    return (struct log_batch){.first = first, .time_ns = time_ns, .previous = first * 1000};
+    return (struct log_batch){
+        .first = first, .count = 1, .records = 1, .time_ns = time_ns, .previous = first * 1000};
 }
 
 static void

@@ -30,6 +30,10 @@ hello(struct request *q)
     const struct wire_hello *h = &q->packet->hello;
     struct bus *bus = q->s->bus;
 
+    if (q->s->crowded)
+        return why_set(q->answer.text, -EDQUOT,
+                       "user %u has %u sessions; [bus] user_sessions allows no more", q->s->who.uid,
+                       bus->config.user_sessions);
     if (h->oldest > WIRE_VERSION || h->newest < WIRE_VERSION)
         return why_set(q->answer.text, -EPROTONOSUPPORT,
                        "the client speaks protocol versions %u to %u, this daemon %d", h->oldest,

@@ -181,6 +181,8 @@ handle_one(struct session *s)
         refuse(s, &packet, n, r);
     else
         request_handle(s, &packet);
+    if (s->crowded)
+        session_end(s);
     return !s->ended;
 }
 
@@ -208,20 +210,22 @@ on_ready(struct loop_source *source, uint32_t events)
 
 /* --- beginnings ------------------------------------------------------------------------------- */
 
-static bool
-has_too_many(const struct bus *bus, const struct access_who *who)
+/* One above what its user may have is let in, to be told so; -EDQUOT: that one is there already. */
+static int
+count_in(const struct bus *bus, struct session *s)
 {
-    uint32_t n = 0;
+    uint32_t most = bus->config.user_sessions, n = 0;
 
-    if (!bus->config.user_sessions || access_is_master(who))
-        return false;
-    for (const struct session *s = bus->sessions; s; s = s->next)
-        n += s->who.uid == who->uid;
-    if (n < bus->config.user_sessions)
-        return false;
+    if (!most || access_is_master(&s->who))
+        return 0;
+    for (const struct session *o = bus->sessions; o; o = o->next)
+        n += o->who.uid == s->who.uid;
+    if (n < most)
+        return 0;
     report_warning("user %u (process %u) has %u sessions; [bus] user_sessions allows no more",
-                   who->uid, who->pid, n);
-    return true;
+                   s->who.uid, s->who.pid, most);
+    s->crowded = true;
+    return n == most ? 0 : -EDQUOT;
 }
 
 /* Takes the socket over only with 0. */
@@ -229,13 +233,12 @@ static int
 begin(struct bus *bus, int socket)
 {
     struct session *s = calloc(1, sizeof *s);
-    int pidfd, r = s ? access_read(socket, &s->who, &pidfd) : -ENOMEM;
+    int pidfd = -1, r = s ? access_read(socket, &s->who, &pidfd) : -ENOMEM;
 
-    if (!r && has_too_many(bus, &s->who)) {
-        if (pidfd >= 0)
-            close(pidfd);
-        r = -EDQUOT;
-    }
+    if (!r)
+        r = count_in(bus, s);
+    if (r && pidfd >= 0)
+        close(pidfd);
     if (!r)
         r = process_of_socket(bus, s->who.pid, pidfd, &s->process);
     if (!r) {

@@ -2,7 +2,8 @@
  *
  * The socket never blocks. Answers that do not fit wait, at most SESSION_QUEUE of them; one more ends the session: who never
  * reads gets cut, and holds nobody up. A session handles at most SESSION_PACKETS packets a turn, so a flood from one does
- * not keep others waiting. The end of a session frees nothing but the session: what it opened belongs to its process. */
+ * not keep others waiting. A user's first session above [bus] user_sessions is let in to be told so, whatever comes above
+ * that is closed at once. The end of a session frees nothing but the session: what it opened belongs to its process. */
 #ifndef DAEMON_SESSION_H
 #define DAEMON_SESSION_H
 
@@ -26,6 +27,7 @@ struct session {
     struct loop_source source;
     bool hello; /* versions have been agreed on */
     bool ended;
+    bool crowded;                 /* one more than [bus] user_sessions: it is told so and ended */
     bool busy;                    /* its packets are being handled: freed afterwards */
     struct session_answer *queue; /* SESSION_QUEUE of them, allocated when first needed */
     uint32_t queue_first, queue_count;

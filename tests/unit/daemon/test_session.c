@@ -269,7 +269,8 @@ connect_as(uid_t uid)
 static void
 a_user_has_so_many_sessions(void **state)
 {
-    int c[4], extra;
+    union wire_any p;
+    int c[4], extra, more;
     char byte;
 
     (void)state;
@@ -283,8 +284,18 @@ a_user_has_so_many_sessions(void **state)
         c[i] = connect_as(12345);
     TURN_UNTIL(fix.bus->session_count == 4);
     assert_int_equal(fix.bus->sessions->who.uid, 12345);
+    /* One more is told why, what comes on top is not listened to. */
     extra = connect_as(12345);
-    turn_until_readable(extra);
+    TURN_UNTIL(fix.bus->session_count == 5);
+    more = connect_as(12345);
+    turn_until_readable(more);
+    assert_int_equal(recv(more, &byte, 1, MSG_DONTWAIT), 0);
+    close(more);
+    wire_begin(&p, sizeof p.hello, WIRE_HELLO, 1);
+    p.hello.oldest = p.hello.newest = WIRE_VERSION;
+    assert_int_equal(ask_raw(extra, &p, &answer, NULL), -EDQUOT);
+    assert_non_null(strstr(answer.text, "user_sessions"));
+    TURN_UNTIL(fix.bus->session_count == 4);
     assert_int_equal(recv(extra, &byte, 1, MSG_DONTWAIT), 0);
     close(extra);
     extra = connect_as(54321);

@@ -104,22 +104,27 @@ is_past(const struct ring_publisher *p, uint64_t seq, uint32_t n)
     return (int64_t)(p->limit - seq) < (int64_t)n;
 }
 
+/* The cached limit is reached: 0 when there is more room by now, -EAGAIN, or -EBADMSG: the tail cannot be true. */
+static int
+look_for_room(struct ring_publisher *p, uint64_t seq, uint32_t n)
+{
+    ring__refresh(p);
+    if (seq < p->view.geo.origin || seq >> 60) {
+        p->limit = 0;
+        return -EBADMSG;
+    }
+    return is_past(p, seq, n) ? -EAGAIN : 0;
+}
+
 /* What stands between the tail and a claim of n: 0, -EAGAIN, -EBADMSG. */
 static int
 flow(struct ring_publisher *p, uint64_t *ret_seq, uint32_t n)
 {
     for (;;) {
         uint64_t seq = atom_load_acquire(p->tail); /* acquire: CLAIM */
-        int r;
-        if (SHM_UNLIKELY(is_past(p, seq, n))) {
-            ring__refresh(p);
-            if (seq < p->view.geo.origin || seq >> 60) {
-                p->limit = 0;
-                return -EBADMSG;
-            }
-            if (is_past(p, seq, n))
-                return -EAGAIN;
-        }
+        int r = SHM_UNLIKELY(is_past(p, seq, n)) ? look_for_room(p, seq, n) : 0;
+        if (SHM_UNLIKELY(r))
+            return r;
         r = slots_are_free(p, seq, n);
         if (SHM_UNLIKELY(r == 1)) {
             if (atom_load_acquire(p->tail) == seq) /* acquire: CLAIM */
@@ -144,14 +149,14 @@ claim(struct ring_publisher *p, uint32_t n, uint64_t time_ns, uint64_t *ret_seq)
         atom_store_relaxed(&line->intent_ns, time_ns);
         atom_store_release(&line->intent, ring_intent_pack(seq, n)); /* release: INTENT */
         TESTPOINT("ring.intent");
-        if (SHM_LIKELY(atom_cas_acq_rel(p->tail, seq, seq + n))) { /* release: CLAIM */
-            TESTPOINT("ring.claimed");
-            *ret_seq = seq;
-            return 0;
-        }
+        *ret_seq = seq;
+        if (SHM_LIKELY(atom_cas_acq_rel(p->tail, seq, seq + n))) /* release: CLAIM */
+            break;
         atom_store_release(&line->intent, 0); /* release: INTENT_CLEAR */
         TESTPOINT("ring.withdrawn");
     }
+    TESTPOINT("ring.claimed");
+    return 0;
 }
 
 static void

@@ -103,8 +103,32 @@ batch_is_in(const struct ring_view *v, uint64_t seq)
 void
 ring_reader_set(struct ring_reader *r, uint64_t next)
 {
-    r->next = next;
+    /* Numbers end at 2^60; a wild one, a scribbled tail perhaps, must not come near where stamps wrap. */
+    r->next = shm_min(next, (1ull << 60) - 2 * LIMIT_DEPTH_MAX);
     r->landed = true;
+}
+
+/* The place says that it holds a message: what ring_receive answers, or -EAGAIN: it has changed, look again. */
+static int
+take_message(struct ring_reader *r, uint64_t stamp, struct ring_msg *ret)
+{
+    uint64_t seq = r->next;
+    int x;
+
+    if (SHM_UNLIKELY(r->landed) && ring_stamp_state(stamp) == RING_INNER) {
+        x = batch_is_in(&r->view, seq);
+        if (x != 1)
+            return x ? x : RING_NONE;
+    }
+    x = read_slot(&r->view, seq, stamp, ret);
+    if (SHM_LIKELY(x == 1)) {
+        r->landed = false;
+        r->next = seq + 1;
+        return RING_MESSAGE;
+    }
+    if (x == -ESTALE)
+        return gap(r, seq + 1, ret);
+    return x ? x : -EAGAIN;
 }
 
 int
@@ -117,24 +141,11 @@ ring_receive(struct ring_reader *r, struct ring_msg *ret)
         uint64_t stamp = atom_load_acquire(&ring_slot(v, seq)->stamp); /* acquire: COMMIT */
         int64_t diff;
         if (SHM_LIKELY(ring_stamp_is_message(stamp, seq))) {
-            int x = 1;
-            if (SHM_UNLIKELY(r->landed) && ring_stamp_state(stamp) == RING_INNER)
-                x = batch_is_in(v, seq);
-            if (SHM_UNLIKELY(!x))
-                return RING_NONE;
-            if (SHM_LIKELY(x == 1))
-                x = read_slot(v, seq, stamp, ret);
-            if (SHM_LIKELY(x == 1)) {
-                r->landed = false;
-                r->next = seq + 1;
-                return RING_MESSAGE;
-            }
-            if (x == -ESTALE)
-                return gap(r, seq + 1, ret);
-            if (x && x != -EAGAIN)
+            int x = take_message(r, stamp, ret);
+            if (SHM_LIKELY(x != -EAGAIN))
                 return x;
             /* A walk back costs, so that a place that never stands still holds nobody for long. */
-            steps += x ? v->geo.depth / 8 : 0;
+            steps += r->landed ? v->geo.depth / 8 : 0;
             continue;
         }
         diff = ring_stamp_diff(stamp, seq);

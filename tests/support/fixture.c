@@ -70,12 +70,29 @@ fixture_geometry(void)
     };
 }
 
+/* What leads out of a map, ends in one of the two areas around it that nobody may touch. */
+#define GUARD (1ull << 24)
+
 static void *
 map(uint64_t size)
 {
-    void *at = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    unsigned char *at =
+        mmap(NULL, size + 2 * GUARD, PROT_NONE, MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 
-    return at == MAP_FAILED ? NULL : at;
+    if (at == MAP_FAILED)
+        return NULL;
+    if (mprotect(at + GUARD, size, PROT_READ | PROT_WRITE)) {
+        munmap(at, size + 2 * GUARD);
+        return NULL;
+    }
+    return at + GUARD;
+}
+
+static void
+unmap(void *at, uint64_t size)
+{
+    if (at)
+        munmap((unsigned char *)at - GUARD, size + 2 * GUARD);
 }
 
 int
@@ -109,10 +126,8 @@ fixture_make(struct fixture *f, const struct ring_geometry *geo)
 void
 fixture_destroy(struct fixture *f)
 {
-    if (f->maps.data)
-        munmap(f->maps.data, f->maps.data_size);
-    if (f->maps.control)
-        munmap(f->maps.control, f->maps.control_size);
+    unmap(f->maps.data, f->maps.data_size);
+    unmap(f->maps.control, f->maps.control_size);
     free(f->scratch);
     *f = (struct fixture){0};
 }

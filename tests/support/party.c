@@ -226,16 +226,52 @@ make_topic(struct host *h)
     return r;
 }
 
+/* What all subscribers have had so far. */
+static uint64_t
+progress(const struct host *h)
+{
+    uint64_t sum = 0;
+
+    for (uint32_t i = 0; i < h->p->plan.subscribers; i++) {
+        const struct party_sub *sub = &h->p->sub[i];
+        const struct party_progress *at = &sub->progress[atom_load_seq(&sub->which)];
+        sum += at->received + at->lost + atom_load_relaxed(&sub->repeated);
+    }
+    return sum;
+}
+
+static void
+say_where(struct host *h, const char *what)
+{
+    char where[256] = "";
+    size_t used = 0;
+
+    for (uint32_t i = 0; i < h->p->plan.subscribers && used < sizeof where; i++) {
+        const struct party_sub *sub = &h->p->sub[i];
+        const struct party_progress *at = &sub->progress[atom_load_seq(&sub->which)];
+        used +=
+            (size_t)snprintf(where + used, sizeof where - used, " %u at %llu%s;", i,
+                             (unsigned long long)at->seq, atom_load_seq(&sub->done) ? " done" : "");
+    }
+    party_fail(h->p, "for a minute nothing moved, and %s (the end is %llu):%s", what,
+               (unsigned long long)atom_load_seq(&h->p->end), where);
+}
+
+/* Waits as long as there is progress, and a minute longer. */
 static bool
 wait_for(struct host *h, bool (*is)(const struct host *), const char *what)
 {
-    uint64_t until = party_now_ns() + 60000000000u;
+    uint64_t last = 0, until = 0;
 
     while (!is(h)) {
+        uint64_t now = progress(h);
         if (atom_load_relaxed(&h->p->failed))
             return false;
+        if (now != last || !until)
+            until = party_now_ns() + 60000000000u;
+        last = now;
         if (party_now_ns() > until) {
-            party_fail(h->p, "after a minute %s", what);
+            say_where(h, what);
             return false;
         }
         party_breathe();

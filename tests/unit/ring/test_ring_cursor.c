@@ -206,31 +206,38 @@ the_longest_name_fits(void **state)
     assert_int_equal(strnlen(ring_cursor(&f.view, 1)->name, 64), LIMIT_SUB_NAME);
 }
 
+/* One comes at `pos` when `before` are published: it is told a place from which all is there, and from which on exactly
+ * the ring's depth can be published. */
+static void
+one_comes(uint64_t before, uint64_t pos)
+{
+    struct ring_reader r;
+    struct ring_msg msg;
+    uint64_t room = 0;
+
+    begin(RING_BLOCK);
+    send_all(0, before, 8);
+    r = fixture_reader(&f, 0, RING_KIND_GATING, pos);
+    assert_true(r.next >= pos && r.next <= before + 1);
+    while (send(0, 8) == 0 || send(1, 8) == 0)
+        room++;
+    assert_int_equal(before + 1 + room, r.next + 16);
+    for (uint64_t q = r.next; q <= before + room; q++) {
+        assert_int_equal(ring_receive(&r, &msg), RING_MESSAGE);
+        assert_int_equal(msg.seq, q);
+        assert_int_equal(pattern_pseq(msg.key), q - 1);
+    }
+    end();
+}
+
 /* A publisher that holds a cached limit has been promised all up to it: one that comes below begins where the promise does. */
 static void
 a_cached_limit_is_honoured(void **state)
 {
     (void)state;
-    for (uint64_t before = 0; before < 60; before++) {
-        for (uint64_t pos = before > 15 ? before - 15 : 1; pos <= before + 1; pos++) {
-            struct ring_reader r;
-            struct ring_msg msg;
-            uint64_t room = 0;
-            begin(RING_BLOCK);
-            send_all(0, before, 8);
-            r = fixture_reader(&f, 0, RING_KIND_GATING, pos);
-            assert_true(r.next >= pos && r.next <= before + 1);
-            while (send(0, 8) == 0 || send(1, 8) == 0)
-                room++;
-            assert_int_equal(before + 1 + room, r.next + 16);
-            for (uint64_t q = r.next; q <= before + room; q++) {
-                assert_int_equal(ring_receive(&r, &msg), RING_MESSAGE);
-                assert_int_equal(msg.seq, q);
-                assert_int_equal(pattern_pseq(msg.key), q - 1);
-            }
-            end();
-        }
-    }
+    for (uint64_t before = 0; before < 60; before++)
+        for (uint64_t pos = before > 15 ? before - 15 : 1; pos <= before + 1; pos++)
+            one_comes(before, pos);
 }
 
 static void
@@ -438,25 +445,32 @@ nothing_is_missing(void)
     }
 }
 
+/* `before` messages are there, and perhaps a reader that has kept up with them. */
+static void
+prepare(uint64_t before, bool old_reader)
+{
+    struct ring_reader old = {.line = NULL};
+
+    begin(RING_BLOCK);
+    if (old_reader)
+        old = fixture_reader(&f, 0, RING_KIND_GATING, 1);
+    for (uint64_t k = 0; k < before; k++) {
+        assert_int_equal(send(0, len), 0);
+        old.next = sent + 1;
+        if (old_reader)
+            fixture_release(&old);
+    }
+    passed = 0;
+    late.line = NULL;
+}
+
 /* Runs `body` once for each of its steps, interrupted there by `by`; returns how many steps there were. */
 static unsigned
 at_every_step(void (*body)(void), void (*by)(void), uint64_t before, bool old_reader)
 {
+    intruder = by;
     for (at = 0;; at++) {
-        struct ring_reader old;
-        begin(RING_BLOCK);
-        if (old_reader)
-            old = fixture_reader(&f, 0, RING_KIND_GATING, 1);
-        for (uint64_t k = 0; k < before; k++) {
-            assert_int_equal(send(0, len), 0);
-            if (old_reader) {
-                old.next = sent + 1;
-                fixture_release(&old);
-            }
-        }
-        intruder = by;
-        passed = 0;
-        late.line = NULL;
+        prepare(before, old_reader);
         shm_testpoint_hook = preempt;
         body();
         shm_testpoint_hook = NULL;
@@ -473,20 +487,26 @@ static unsigned schedules;
 
 /* `step`: how coarsely the beginnings are chosen; the long form tries them all. */
 static void
+try_all_of_length(void (*body)(void), void (*by)(void), uint64_t step)
+{
+    if (fixture_is_full())
+        step = 1;
+    for (uint64_t before = 0; before < 36; before += step) {
+        for (uint64_t back = 0; back <= 16 && back <= before; back += step) {
+            wish = before + 1 - back;
+            schedules += at_every_step(body, by, before, back & 1);
+        }
+    }
+}
+
+static void
 try_all(void (*body)(void), void (*by)(void), uint64_t step)
 {
     static const uint32_t sizes[] = {8, 300, 1000};
 
     for (int s = 0; s < 3; s++) {
         len = sizes[s];
-        if (fixture_is_full())
-            step = 1;
-        for (uint64_t before = 0; before < 36; before += step) {
-            for (uint64_t back = 0; back <= 16 && back <= before; back += step) {
-                wish = before + 1 - back;
-                schedules += at_every_step(body, by, before, back & 1);
-            }
-        }
+        try_all_of_length(body, by, step);
     }
 }
 

@@ -562,41 +562,53 @@ what_was_shown_is_never_taken_back(void **state)
     }
 }
 
-/* The daemon dies too, after every step of its pass; the next one finishes. */
+/* A pass that is cut off after step k: true, or it had no step k and is through. */
+static bool
+settle_and_die(unsigned k)
+{
+    uint64_t aborted;
+
+    steps = 0;
+    die_at = k;
+    if (setjmp(grave))
+        return true;
+    shm_testpoint_hook = die;
+    (void)settle(&aborted);
+    shm_testpoint_hook = NULL;
+    return false;
+}
+
+/* The publisher dies after step k, the daemon after step d of its pass; the next one finishes. */
+static bool
+both_die(const struct job *job, unsigned k, unsigned d)
+{
+    uint64_t got[PUBS] = {0}, aborted;
+    struct ring_reader r;
+    bool cut;
+
+    begin();
+    r = fixture_reader(&f, 0, RING_KIND_GATING, 1);
+    assert_true(work_and_die(0, job, k));
+    ring_entry_kill(&f.view, 0);
+    cut = settle_and_die(d);
+    assert_int_equal(settle(&aborted), 0);
+    bury(0);
+    read_all(&r, got);
+    all_or_nothing(0, job, 0, got);
+    life_goes_on(&r, got);
+    end();
+    return cut;
+}
+
 static void
 a_pass_can_be_cut_off(void **state)
 {
-    static const struct job *job = &jobs[4];
-    static unsigned k, d, cut;
+    unsigned cut = 0, n = steps_of(&jobs[4]);
 
     (void)state;
-    cut = 0;
-    for (k = 1; k < steps_of(job); k++) {
-        for (d = 1; d < 12; d++) {
-            uint64_t got[PUBS] = {0}, aborted;
-            struct ring_reader r;
-            begin();
-            r = fixture_reader(&f, 0, RING_KIND_GATING, 1);
-            assert_true(work_and_die(0, job, k));
-            ring_entry_kill(&f.view, 0);
-            steps = 0;
-            die_at = d;
-            if (!setjmp(grave)) {
-                shm_testpoint_hook = die;
-                (void)settle(&aborted);
-            } else {
-                cut++;
-            }
-            shm_testpoint_hook = NULL;
-            look_everywhere();
-            assert_int_equal(settle(&aborted), 0);
-            bury(0);
-            read_all(&r, got);
-            all_or_nothing(0, job, 0, got);
-            life_goes_on(&r, got);
-            end();
-        }
-    }
+    for (unsigned k = 1; k < n; k++)
+        for (unsigned d = 1; d < 12; d++)
+            cut += both_die(&jobs[4], k, d);
     assert_true(cut > 50);
 }
 
@@ -700,27 +712,31 @@ living_meets_rival(const struct job *mine)
     return live_steps >= rival_at;
 }
 
+static unsigned met;
+
+static void
+meet_at_every_step(const struct job *mine, const struct job *theirs)
+{
+    unsigned n = steps_of(theirs);
+
+    rival = theirs;
+    for (rival_dies_at = 1; rival_dies_at <= n; rival_dies_at += fixture_is_full() ? 1 : 2) {
+        rival_at = 1;
+        while (living_meets_rival(mine))
+            rival_at++;
+        met += rival_at;
+    }
+}
+
 static void
 the_living_are_never_taken_for_dead(void **state)
 {
-    unsigned met = 0;
-
     (void)state;
-    for (size_t i = 0; i < JOBS; i++) {
-        for (size_t j = 0; j < JOBS; j++) {
-            unsigned n = steps_of(&jobs[j]);
-            if (jobs[i].n + jobs[j].n > 14)
-                continue;
-            rival = &jobs[j];
-            for (rival_dies_at = 1; rival_dies_at <= n;
-                 rival_dies_at += fixture_is_full() ? 1 : 2) {
-                rival_at = 1;
-                while (living_meets_rival(&jobs[i]))
-                    rival_at++;
-                met += rival_at;
-            }
-        }
-    }
+    met = 0;
+    for (size_t i = 0; i < JOBS; i++)
+        for (size_t j = 0; j < JOBS; j++)
+            if (jobs[i].n + jobs[j].n <= 14)
+                meet_at_every_step(&jobs[i], &jobs[j]);
     print_message("%u meetings\n", met);
     assert_true(met > 1000);
 }

@@ -42,12 +42,12 @@ static void
 the_difference_tells_the_laps_apart(void **state)
 {
     (void)state;
-    for (size_t i = 0; i < PLACES; i++) {
+    for (size_t i = 0; i < PLACES * 5; i++) {
+        uint64_t place = places[i / 5];
+        uint32_t s = (uint32_t)(i % 5);
         for (uint64_t depth = 8; depth <= 1u << 24; depth *= 2) {
-            for (uint32_t s = 0; s <= RING_ABORTED; s++) {
-                assert_true(ring_stamp_diff(ring_stamp(places[i] - depth, s), places[i]) < 0);
-                assert_true(ring_stamp_diff(ring_stamp(places[i] + depth, s), places[i]) > 7);
-            }
+            assert_true(ring_stamp_diff(ring_stamp(place - depth, s), place) < 0);
+            assert_true(ring_stamp_diff(ring_stamp(place + depth, s), place) > 7);
         }
     }
 }

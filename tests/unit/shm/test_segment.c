@@ -21,7 +21,8 @@
 
 #include "shm/segment.h"
 
-#define SIZE (16 * SHM_PAGE)
+#define PAGES(n) ((uint64_t)(n)*SHM_PAGE)
+#define SIZE PAGES(16)
 #define CHILD_SKIPS 77
 
 static char name[64];
@@ -68,19 +69,19 @@ an_object_is_made_as_asked(void **state)
 
     (void)state;
     umask(0);
-    assert_int_equal(shm_segment_create(name, SIZE, 4 * SHM_PAGE, &fd), 0);
+    assert_int_equal(shm_segment_create(name, SIZE, PAGES(4), &fd), 0);
     assert_int_equal(fstat(fd, &st), 0);
     assert_int_equal(st.st_mode & 07777, 0600);
     assert_int_equal(st.st_size, SIZE);
-    assert_true(st.st_blocks * 512 >= 4 * SHM_PAGE && st.st_blocks * 512 < SIZE);
+    assert_in_range(st.st_blocks * 512, PAGES(4), SIZE - 1);
     assert_int_equal(fcntl(fd, F_GETFD), FD_CLOEXEC);
     assert_int_equal(shm_segment_size(fd, &size), 0);
     assert_int_equal(size, SIZE);
-    assert_int_equal(shm_segment_reserve(fd, 8 * SHM_PAGE, 8 * SHM_PAGE), 0);
+    assert_int_equal(shm_segment_reserve(fd, PAGES(8), PAGES(8)), 0);
     assert_int_equal(shm_segment_reserve(fd, 0, 0), 0);
     assert_int_equal(fstat(fd, &st), 0);
     assert_int_equal(st.st_size, SIZE);
-    assert_true(st.st_blocks * 512 >= 12 * SHM_PAGE);
+    assert_in_range(st.st_blocks * 512, PAGES(12), SIZE);
     close(fd);
 }
 
@@ -141,11 +142,11 @@ what_one_writes_others_see(void **state)
     assert_int_equal(size, SIZE);
     assert_int_equal(shm_segment_map(rw, SIZE, &a), 0);
     assert_int_equal(shm_segment_map(ro, SIZE, &b), 0);
-    assert_int_equal(shm_segment_writable(rw, a, SHM_PAGE, 2 * SHM_PAGE), 0);
-    shm_segment_populate(a, SHM_PAGE, 2 * SHM_PAGE, true);
+    assert_int_equal(shm_segment_writable(rw, a, SHM_PAGE, PAGES(2)), 0);
+    shm_segment_populate(a, SHM_PAGE, PAGES(2), true);
     shm_segment_populate(b, 0, SIZE, false);
-    memset((char *)a + SHM_PAGE, 0x5a, 2 * SHM_PAGE);
-    assert_memory_equal((char *)a + SHM_PAGE, (char *)b + SHM_PAGE, 2 * SHM_PAGE);
+    memset((char *)a + SHM_PAGE, 0x5a, PAGES(2));
+    assert_memory_equal((char *)a + SHM_PAGE, (char *)b + SHM_PAGE, PAGES(2));
     assert_int_equal(shm_segment_writable(rw, a, 1, SHM_PAGE), -EINVAL);
     assert_int_equal(shm_segment_writable(rw, a, 0, SHM_PAGE - 1), -EINVAL);
     shm_segment_unmap(a, SIZE);
@@ -236,16 +237,16 @@ fill_a_small_shm(void)
     if (unshare(CLONE_NEWNS) || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) ||
         mount("tmpfs", "/dev/shm", "tmpfs", 0, "size=65536"))
         return CHILD_SKIPS;
-    if (shm_segment_create(name, 32 * SHM_PAGE, 32 * SHM_PAGE, &fd) != -ENOSPC || fd != -7)
+    if (shm_segment_create(name, PAGES(32), PAGES(32), &fd) != -ENOSPC || fd != -7)
         return 1;
     if (shm_segment_open(name, false, &fd, &size) != -ENOENT)
         return 2;
     /* Sparse it fits, and what does not fit is refused when it is reserved, not when it is touched. */
-    if (shm_segment_create(name, 32 * SHM_PAGE, 8 * SHM_PAGE, &fd))
+    if (shm_segment_create(name, PAGES(32), PAGES(8), &fd))
         return 3;
-    if (shm_segment_reserve(fd, 8 * SHM_PAGE, 24 * SHM_PAGE) != -ENOSPC)
+    if (shm_segment_reserve(fd, PAGES(8), PAGES(24)) != -ENOSPC)
         return 4;
-    return shm_segment_reserve(fd, 8 * SHM_PAGE, 4 * SHM_PAGE) ? 5 : 0;
+    return shm_segment_reserve(fd, PAGES(8), PAGES(4)) ? 5 : 0;
 }
 
 static void

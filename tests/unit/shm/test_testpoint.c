@@ -40,7 +40,7 @@ run_armed(const char *arms, size_t *ret_passed, int *ret_stops)
     char buf[64];
     pid_t pid;
 
-    assert_int_equal(pipe(fds), 0);
+    assert_int_equal(pipe2(fds, 0), 0);
     pid = fork();
     assert_true(pid >= 0);
     if (!pid) {

@@ -15,6 +15,7 @@
 #include "daemon/bus.h"
 #include "daemon/memory.h"
 #include "daemon/report.h"
+#include "shm/testpoint.h"
 #include "tests/fuzz/input.h"
 #include "tests/fuzz/place.h"
 #include "tests/fuzz/scribble.h"
@@ -24,6 +25,7 @@
 #define LOANS 4
 #define HELD 8
 #define MANY 12
+#define HOOKS_MAX 64
 #define TOPIC "t"
 
 struct run {
@@ -35,9 +37,11 @@ struct run {
     struct leat_msg held[SUBS][HELD];
     unsigned held_count[SUBS];
     uint64_t last;
-    int fds[2]; /* the neighbour's */
+    int fds[2];     /* the neighbour's */
+    unsigned hooks; /* so often the neighbour may come in the middle of a call */
 };
 
+static struct run *hooked;
 static leat_bus *bus;
 static pid_t daemon_pid;
 static char bus_path[PLACE_PATH + 8], prefix[LIMIT_SHM_PREFIX];
@@ -89,6 +93,7 @@ start_daemon(void)
 {
     struct leat_options options = LEAT_OPTIONS_INIT;
     int ready[2];
+    ssize_t n;
     char byte;
 
     MUST(!pipe2(ready, O_CLOEXEC));
@@ -97,7 +102,10 @@ start_daemon(void)
     if (!daemon_pid)
         serve(ready[1]);
     (void)close(ready[1]);
-    MUST(read(ready[0], &byte, 1) == 1);
+    do
+        n = read(ready[0], &byte, 1);
+    while (n < 0 && errno == EINTR);
+    MUST(n == 1);
     (void)close(ready[0]);
     options.path = bus_path;
     MUST(!leat_open(&options, &bus));
@@ -173,6 +181,21 @@ scribble(struct run *run)
     }
 }
 
+#if defined(LEAT_TESTPOINTS)
+static void
+on_step(const char *name)
+{
+    struct run *run = hooked;
+
+    (void)name;
+    if (!run || !run->hooks || !run->in.left)
+        return;
+    run->hooks--;
+    if (!(input_u8(&run->in) & 7))
+        scribble(run);
+}
+#endif
+
 /* --- the client ------------------------------------------------------------------------------- */
 
 static uint32_t
@@ -190,7 +213,7 @@ check_code(int r, int most)
     if (r < 0)
         MUST(r == -EINVAL || r == -EAGAIN || r == -EBADMSG || r == -EIDRM || r == -ESTALE ||
              r == -ENOBUFS || r == -EMSGSIZE || r == -ETIMEDOUT || r == -EOPNOTSUPP || r == -EIO ||
-             r == -ENOENT || r == -EBUSY || r == -ENOSPC || r == -EPERM);
+             r == -ENOENT || r == -EBUSY || r == -ENOSPC || r == -EPERM || r == -EPROTONOSUPPORT);
 }
 
 static void
@@ -445,8 +468,18 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
     if (!bus)
         start();
     begin(&run);
+    /* Only what says so: in the others every byte is a step's. */
+    if (run.in.left && *run.in.at == 0xff) {
+        run.hooks = HOOKS_MAX;
+        (void)input_u8(&run.in);
+    }
+#if defined(LEAT_TESTPOINTS)
+    shm_testpoint_hook = on_step;
+#endif
+    hooked = &run;
     for (int i = 0; i < OPS_MAX && run.in.left; i++)
         step(&run);
+    hooked = NULL;
     end(&run);
     return 0;
 }

@@ -17,6 +17,7 @@
 #include "daemon/session.h"
 #include "daemon/topic.h"
 #include "shm/segment.h"
+#include "shm/testpoint.h"
 #include "tests/fuzz/input.h"
 #include "tests/fuzz/place.h"
 #include "tests/fuzz/scribble.h"
@@ -24,6 +25,7 @@
 #define OPS_MAX 64
 #define CLIENTS 4
 #define HANDLES 8
+#define HOOKS_MAX 64
 #define ASKED_MAX 64
 #define STRANGER 12345
 #define DESCRIPTORS_MAX 128
@@ -62,9 +64,11 @@ struct run {
     struct client client[CLIENTS];
     struct handle handle[HANDLES];
     uint32_t handles, id;
+    unsigned hooks; /* so often something may happen in the middle of a step of the daemon's */
 };
 
 static struct bus *bus;
+static struct run *hooked;
 static char bus_path[PLACE_PATH + 8];
 static int descriptors_before;
 
@@ -476,6 +480,21 @@ scribble(struct run *run)
     }
 }
 
+#if defined(LEAT_TESTPOINTS)
+static void
+on_step(const char *name)
+{
+    struct run *run = hooked;
+
+    (void)name;
+    if (!run || !run->hooks || !run->in.left)
+        return;
+    run->hooks--;
+    if (!(input_u8(&run->in) & 7))
+        scribble(run);
+}
+#endif
+
 static void
 truncate_object(struct run *run)
 {
@@ -749,8 +768,18 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
         run.client[i].socket = -1;
     for (int i = 0; i < HANDLES; i++)
         run.handle[i] = (struct handle){.fds = {-1, -1}};
+    /* Only what says so by its first byte: in the others every byte is a step's. */
+    if (run.in.left && *run.in.at == 0xff) {
+        run.hooks = HOOKS_MAX;
+        (void)input_u8(&run.in);
+    }
+#if defined(LEAT_TESTPOINTS)
+    shm_testpoint_hook = on_step;
+#endif
+    hooked = &run;
     for (int i = 0; i < OPS_MAX && run.in.left; i++)
         step(&run);
+    hooked = NULL;
     finish(&run);
     return 0;
 }

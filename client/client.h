@@ -103,6 +103,7 @@ struct leat_bus {
     atom_u32 ring_owed; /* somebody could not ring: whoever has the lock does it for him */
     pthread_mutex_t error_lock;
     char error[LEAT__TEXT];
+    char refusal[WIRE_TEXT]; /* what the daemon said to the last HELLO, if it said no */
     char path[LEAT__PATH];
 };
 
@@ -243,10 +244,11 @@ struct leat_sub {
     uint32_t owed_most;   /* so many make it worth telling */
     int64_t posted_ns;
     bool gating, durable, named, durable_only, fenced;
-    bool attached; /* there is a cursor */
-    bool from_log; /* it reads the log now */
-    bool log_gone; /* with its topic */
-    uint8_t wait;  /* enum leat_wait */
+    bool attached;      /* there is a cursor */
+    bool from_log;      /* it reads the log now */
+    bool log_gone;      /* with its topic */
+    uint64_t log_until; /* lanes were found reused in the ring: not back before this number */
+    uint8_t wait;       /* enum leat_wait */
     uint8_t rewinds;
     uint64_t gap_first, gap_lost; /* to be told next */
     uint64_t acked;

@@ -181,7 +181,7 @@ leat__should_take_ring(const struct leat_sub *s)
     uint64_t depth = s->map.view.geo.depth, oldest = ring_oldest(&s->map.view);
     bool full = oldest > s->map.view.geo.origin;
 
-    return s->ring.next >= oldest + (full ? depth / 2 : 0);
+    return s->ring.next >= s->log_until && s->ring.next >= oldest + (full ? depth / 2 : 0);
 }
 
 void
@@ -247,6 +247,11 @@ judge(struct leat_sub *s, int verdict, const struct ring_msg *m)
     if (is_evicted(s) || (s->durable && !s->log_gone)) {
         s->ring.next = m->first;
         s->from_log = s->durable;
+        /* Lanes that are small for their ring lose payloads before the ring loses its slots: half of what is
+         * left is read from the log before the ring is tried again. */
+        s->log_until =
+            m->first + m->lost +
+            (atom_load_acquire(ring_tail(&s->map.view)) - m->first) / 2; /* acquire: CLAIM */
         return LEAT__AGAIN;
     }
     s->gap_first = m->first;

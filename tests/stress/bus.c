@@ -7,91 +7,54 @@
 #include "tests/support/fixture.h"
 #include "tests/support/party.h"
 
-static const struct {
-    const char *name;
-    struct party_plan plan;
-} plans[] = {
-    {"memory",
-     {.kind = LEAT_GATING,
-      .publishers = 3,
-      .subscribers = 4,
-      .longest = 60000,
-      .depth = 1024,
-      .lane_size = 1 << 20,
-      .seconds = 3}},
-    {"overwrite",
-     {.when_full = LEAT_OVERWRITE,
-      .publishers = 3,
-      .subscribers = 4,
-      .longest = 60000,
-      .depth = 256,
-      .lane_size = 1 << 18,
-      .seconds = 3}},
-    {"disk",
-     {.durability = LEAT_DISK,
-      .kind = LEAT_DURABLE,
-      .publishers = 3,
-      .subscribers = 4,
-      .longest = 300000,
-      .depth = 1024,
-      .lane_size = 1 << 23,
-      .retention_bytes = 4ull << 30,
-      .seconds = 3}},
-    {"disk-block",
-     {.io = "block",
-      .durability = LEAT_DISK,
-      .kind = LEAT_DURABLE,
-      .publishers = 3,
-      .subscribers = 4,
-      .longest = 60000,
-      .depth = 1024,
-      .lane_size = 1 << 20,
-      .retention_bytes = 4ull << 30,
-      .seconds = 3}},
-    {"memory-daemon",
-     {.kind = LEAT_GATING,
-      .publishers = 3,
-      .subscribers = 4,
-      .longest = 20000,
-      .depth = 1024,
-      .lane_size = 1 << 20,
-      .seconds = 5,
-      .daemon_ms = 200}},
-    {"disk-daemon",
-     {.durability = LEAT_DISK,
-      .kind = LEAT_DURABLE,
-      .publishers = 3,
-      .subscribers = 4,
-      .longest = 20000,
-      .depth = 4096,
-      .lane_size = 1 << 22,
-      .retention_bytes = 4ull << 30,
-      .seconds = 5,
-      .daemon_ms = 200}},
-    {"memory-publishers",
-     {.kind = LEAT_GATING,
-      .publishers = 3,
-      .subscribers = 4,
-      .longest = 20000,
-      .depth = 1024,
-      .lane_size = 1 << 20,
-      .seconds = 5,
-      .publisher_ms = 20}},
-    {"disk-all",
-     {.durability = LEAT_DISK,
-      .kind = LEAT_DURABLE,
-      .publishers = 3,
-      .subscribers = 4,
-      .longest = 20000,
-      .depth = 1024,
-      .lane_size = 1 << 20,
-      .retention_bytes = 4ull << 30,
-      .seconds = 6,
-      .daemon_ms = 400,
-      .publisher_ms = 50,
-      .subscriber_ms = 100,
-      .stop_ms = 150}},
+/* Three publishers and four subscribers; what is not said here is as in usual(). */
+static const struct config {
+    const char *name, *io;
+    enum leat_durability durability;
+    enum leat_when_full when_full;
+    enum leat_kind kind;
+    uint64_t depth, lane_size;
+    uint32_t longest, seconds;
+    uint32_t daemon_ms, publisher_ms, subscriber_ms, stop_ms;
+} configs[] = {
+    {.name = "memory", .kind = LEAT_GATING},
+    {.name = "overwrite", .when_full = LEAT_OVERWRITE, .depth = 256, .lane_size = 1 << 18},
+    {.name = "disk", .durability = LEAT_DISK, .longest = 300000, .lane_size = 1 << 23},
+    {.name = "disk-block", .io = "block", .durability = LEAT_DISK},
+    {.name = "disk-lanes", .durability = LEAT_DISK, .depth = 8192, .longest = 20000},
+    {.name = "memory-daemon", .kind = LEAT_GATING, .seconds = 5, .daemon_ms = 200},
+    {.name = "disk-daemon", .durability = LEAT_DISK, .seconds = 5, .daemon_ms = 200},
+    {.name = "memory-publishers", .kind = LEAT_GATING, .seconds = 5, .publisher_ms = 20},
+    {.name = "disk-all",
+     .durability = LEAT_DISK,
+     .seconds = 6,
+     .daemon_ms = 400,
+     .publisher_ms = 50,
+     .subscriber_ms = 100,
+     .stop_ms = 150},
 };
+
+static struct party_plan
+usual(const struct config *c)
+{
+    return (struct party_plan){
+        .io = c->io,
+        .durability = c->durability,
+        .when_full = c->when_full,
+        .kind = c->durability == LEAT_DISK ? LEAT_DURABLE : c->kind,
+        .publishers = 3,
+        .subscribers = 4,
+        .longest = c->longest ? c->longest : 60000,
+        .depth = c->depth ? c->depth : 1024,
+        .lane_size = c->lane_size ? c->lane_size : 1 << 20,
+        .retention_bytes = 64ull << 30,
+        .seconds = c->seconds ? c->seconds : 3,
+        .daemon_ms = c->daemon_ms,
+        .publisher_ms = c->publisher_ms,
+        .subscriber_ms = c->subscriber_ms,
+        .stop_ms = c->stop_ms,
+    };
+}
 
 static int
 run(const char *name, struct party_plan plan)
@@ -121,10 +84,10 @@ main(int argc, char **argv)
 {
     int failed = 0, ran = 0;
 
-    for (size_t i = 0; i < sizeof plans / sizeof *plans; i++) {
-        if (argc > 1 && strcmp(argv[1], plans[i].name) != 0)
+    for (size_t i = 0; i < sizeof configs / sizeof *configs; i++) {
+        if (argc > 1 && strcmp(argv[1], configs[i].name) != 0)
             continue;
-        failed |= run(plans[i].name, plans[i].plan) != 0;
+        failed |= run(configs[i].name, usual(&configs[i])) != 0;
         ran++;
     }
     if (!ran)

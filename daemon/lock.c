@@ -2,17 +2,19 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <signal.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
-/* An inspector that asks whether a daemon is there holds the lock for a moment, and a daemon that was just killed for a little
- * longer: so long it is tried again. */
-#define TRIES 40
+/* Who asks whether a daemon is there holds the lock for a moment: so long it is tried again. The kernel closes the files of a
+ * killed process after its end, one after the other, and may have to wait for the disk: a dead holder gets more time. */
 #define TRY_AGAIN_NS 5000000L
+#define TRIES 40
+#define TRIES_DEAD 2000
 
 static int
 read_pid(int fd)
@@ -30,21 +32,46 @@ read_pid(int fd)
     return pid > 0 && pid <= INT32_MAX ? (int)pid : 0;
 }
 
+static bool
+has_ended(int pid)
+{
+    struct pollfd p = {.fd = (int)syscall(SYS_pidfd_open, pid, 0), .events = POLLIN};
+    bool ended;
+
+    if (p.fd < 0)
+        return errno == ESRCH;
+    ended = poll(&p, 1, 0) == 1;
+    close(p.fd);
+    return ended;
+}
+
+/* Locks, with patience: 0, -EWOULDBLOCK, or another error. */
+static int
+lock_patiently(int fd)
+{
+    const struct timespec pause = {.tv_nsec = TRY_AGAIN_NS};
+
+    for (int i = 0;; i++) {
+        int pid;
+        if (!flock(fd, LOCK_EX | LOCK_NB))
+            return 0;
+        if (errno != EWOULDBLOCK)
+            return -errno;
+        pid = read_pid(fd);
+        if (i >= (pid && has_ended(pid) ? TRIES_DEAD : TRIES))
+            return -EWOULDBLOCK;
+        (void)nanosleep(&pause, NULL);
+    }
+}
+
 int
 lock_take(const char *path, const char *what, int *ret_fd, char why[WHY_ROOM])
 {
-    const struct timespec pause = {.tv_nsec = TRY_AGAIN_NS};
-    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600), r = 0;
+    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600), r;
 
     if (fd < 0)
         return why_set(why, -errno, "cannot open %.200s: %s", path, strerror(errno));
-    for (int i = 0; i < TRIES; i++) {
-        if (i)
-            (void)nanosleep(&pause, NULL);
-        r = flock(fd, LOCK_EX | LOCK_NB) ? -errno : 0;
-        if (r != -EWOULDBLOCK)
-            break;
-    }
+    r = lock_patiently(fd);
     if (r == -EWOULDBLOCK)
         r = why_set(why, -EBUSY, "another leatd (pid %d) serves %.200s", read_pid(fd), what);
     else if (r)

@@ -8,9 +8,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "daemon/lock.h"
@@ -59,6 +62,38 @@ there_is_one_holder(void **state)
     close(fd);
 }
 
+/* A process that has ended may still have its files closed: as here, where a child has the lock and we said that it is
+ * one that has ended. It lets go after longer than a living holder would get. */
+static void
+a_dead_holder_gets_more_time(void **state)
+{
+    struct timespec late = {.tv_nsec = 500000000};
+    char text[40];
+    pid_t ended, holder;
+    int fd, other;
+
+    (void)state;
+    assert_int_equal(lock_take(path, "thing", &fd, why), 0);
+    (void)fflush(NULL);
+    ended = fork();
+    assert_true(ended >= 0);
+    if (!ended)
+        _exit(0);
+    assert_int_equal(waitpid(ended, NULL, 0), ended);
+    (void)snprintf(text, sizeof text, "pid %d\n", (int)ended);
+    assert_int_equal(lock_write(fd, text), 0);
+    holder = fork();
+    assert_true(holder >= 0);
+    if (!holder) {
+        (void)ppoll(NULL, 0, &late, NULL);
+        _exit(0);
+    }
+    close(fd);
+    assert_int_equal(lock_take(path, "thing", &other, why), 0);
+    assert_int_equal(waitpid(holder, NULL, 0), holder);
+    close(other);
+}
+
 static void
 what_it_says_is_not_believed_blindly(void **state)
 {
@@ -95,6 +130,7 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(there_is_one_holder, setup, teardown),
         cmocka_unit_test_setup_teardown(what_it_says_is_not_believed_blindly, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_dead_holder_gets_more_time, setup, teardown),
         cmocka_unit_test_setup_teardown(no_link_is_followed, setup, teardown),
     };
 

@@ -44,16 +44,19 @@ teardown(void **state)
 static void
 there_is_one_holder(void **state)
 {
+    char text[80];
     int fd, other, pid;
 
     (void)state;
     assert_int_equal(lock_holder(path, &pid), -ESRCH);
     assert_int_equal(lock_take(path, "thing x", &fd, why), 0);
-    assert_int_equal(lock_write(fd, "pid 4711\nmore\n"), 0);
+    (void)snprintf(text, sizeof text, "pid %d\nmore\n", (int)getpid());
+    assert_int_equal(lock_write(fd, text), 0);
     assert_int_equal(lock_take(path, "thing x", &other, why), -EBUSY);
-    assert_string_equal(why, "another leatd (pid 4711) serves thing x");
+    (void)snprintf(text, sizeof text, "another leatd (pid %d) serves thing x", (int)getpid());
+    assert_string_equal(why, text);
     assert_int_equal(lock_holder(path, &pid), 0);
-    assert_int_equal(pid, 4711);
+    assert_int_equal(pid, getpid());
     assert_int_equal(lock_write(fd, "x"), 0);
     assert_int_equal(lock_holder(path, &pid), -EBADMSG);
     close(fd);

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <poll.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -207,6 +208,7 @@ greet(struct leat_bus *b, int socket, int64_t deadline)
     if (r)
         return r;
     leat__close_fds(answer.fds);
+    (void)snprintf(b->refusal, sizeof b->refusal, "%s", answer.a.text);
     if (!answer.a.h.status)
         put_aside(b, &answer.a);
     return answer.a.h.status;
@@ -322,11 +324,19 @@ reach(struct leat_bus *b, int64_t deadline)
 static void
 pay_rings(struct leat_bus *b)
 {
+    int r;
+
     while (atom_load_seq(&b->ring_owed) && !pthread_mutex_trylock(&b->lock)) { /* seq: RING_OWED */
         atom_store_seq(&b->ring_owed, 0);                                      /* seq: RING_OWED */
         b->connected = false;
-        (void)connect_once(b, GREET_ONLY);
+        r = connect_once(b, GREET_ONLY);
         pthread_mutex_unlock(&b->lock);
+        /* A daemon that lives and has no time for us yet is still owed its ring; one that is away is not: it looks at everything
+         * when it comes. */
+        if (r == -EAGAIN) {
+            atom_store_seq(&b->ring_owed, 1); /* seq: RING_OWED */
+            return;
+        }
     }
 }
 
@@ -397,6 +407,8 @@ away(struct leat_bus *b, int r)
     if (r == -EPROTONOSUPPORT)
         return leat__fail(b, r, "the daemon at %s does not speak protocol version %d", b->path,
                           WIRE_VERSION);
+    if (r == -EDQUOT)
+        return leat__fail(b, r, "the daemon at %s: %s", b->path, b->refusal);
     if (r == -EMFILE || r == -ENFILE || r == -ENOMEM || r == -EBADMSG || r == -EACCES)
         return leat__fail(b, r, "talking to the daemon at %s: %s", b->path, leat_strerror(r));
     return leat__fail(b, -ECONNREFUSED, "no daemon answers at %s (%s): start leatd", b->path,
@@ -507,6 +519,8 @@ open_failed(const struct leat_bus *b, int r)
     if (r == -EPROTONOSUPPORT)
         return leat__fail_open(r, "the daemon at %s does not speak protocol version %d", b->path,
                                WIRE_VERSION);
+    if (r == -EDQUOT)
+        return leat__fail_open(r, "the daemon at %s: %s", b->path, b->refusal);
     return leat__fail_open(is_broken(r) ? -ECONNREFUSED : r,
                            "no daemon answers at %s (%s): start leatd%s", b->path, leat_strerror(r),
                            b->autostart ? "" : ", or set LEAT_AUTOSTART");

@@ -125,15 +125,15 @@ publish_late(struct leat_pub *p, const struct ring_out *out, uint32_t n, uint64_
     return waited(p, &need, r);
 }
 
-static void __attribute__((noinline)) pay(struct leat_pub *p, unsigned due, uint64_t last)
+static void __attribute__((noinline)) pay(struct leat_pub *p, unsigned due)
 {
     if (due & RING_DUE_WAKE) {
         shm_event_wake(&p->ring.control->sleep);
         TESTPOINT("pub.woken");
     }
-    /* When the socket has no room the bell is set again, for whoever publishes next. */
-    if (due & RING_DUE_BELL && leat__ring(p->bus, p->map.topic_id) == -EAGAIN)
-        (void)atom_cas_seq(&p->ring.control->bell_seq, RING_BELL_OFF, last + 1); /* seq: BELL */
+    /* When the socket has no room, the daemon has more of ours to read, and looks at all our topics after such a burst. */
+    if (due & RING_DUE_BELL)
+        (void)leat__ring(p->bus, p->map.topic_id);
 }
 
 static inline int
@@ -159,7 +159,7 @@ publish(struct leat_pub *p, const struct ring_out *out, uint32_t n, uint64_t *re
     p->last = first + n - 1;
     due = ring_publish_due(&p->ring, p->last);
     if (SHM_UNLIKELY(due))
-        pay(p, due, p->last);
+        pay(p, due);
     if (ret_first)
         *ret_first = first;
     return 0;

@@ -420,7 +420,11 @@ start(struct bus *bus, char why[WHY_ROOM])
     declare_topics(bus);
     /* Adoption has put off what it found: all of it is begun before the first client comes. */
     (void)loop_turn(bus->loop, 0);
-    return listen_at(bus, why);
+    r = listen_at(bus, why);
+    /* Bells are armed since then, and who rang found nobody: all is looked at once more now that rings arrive. */
+    for (struct topic *t = bus->topics; !r && t; t = t->next)
+        watch_ask(t);
+    return r;
 }
 
 int

@@ -622,6 +622,8 @@ flush_attach(struct store *s, struct ring_view *view, char why[STORE_WHY])
         return -EBADMSG;
     }
     s->view = view;
+    /* A former daemon's bell may have been heard by nobody: it counts as not set. */
+    atom_store_seq(&ring_control(view)->bell_seq, RING_BELL_OFF); /* seq: BELL */
     f->reader = (struct ring_reader){.view = *view, .next = pos};
     f->attached = true;
     store__say_log(s);

@@ -1,4 +1,6 @@
 #include "daemon/session.h"
+#include "daemon/topic.h"
+#include "daemon/watch.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -186,11 +188,20 @@ handle_one(struct session *s)
     return !s->ended;
 }
 
+/* Looks at every topic that the session's process has a part in. */
+static void
+look_for(const struct session *s)
+{
+    for (struct topic *t = s->bus->topics; t; t = t->next)
+        if (topic_has(t, s->process))
+            watch_ask(t);
+}
+
 static void
 on_ready(struct loop_source *source, uint32_t events)
 {
     struct session *s = source->user;
-    int r = 0;
+    int handled, r = 0;
 
     s->busy = true;
     if (events & EPOLLOUT) {
@@ -200,9 +211,12 @@ on_ready(struct loop_source *source, uint32_t events)
     }
     if (r && r != -EAGAIN)
         session_end(s);
-    for (int i = 0; i < SESSION_PACKETS && !s->ended; i++)
+    for (handled = 0; handled < SESSION_PACKETS && !s->ended; handled++)
         if (!handle_one(s))
             break;
+    /* Perhaps its socket was full, and a ring of this process found no room: it is answered unheard. */
+    if (handled == SESSION_PACKETS)
+        look_for(s);
     s->busy = false;
     if (s->ended)
         free_session(s);

@@ -525,6 +525,19 @@ topic_close(struct topic *t)
     free(t);
 }
 
+bool
+topic_has(const struct topic *t, const struct process *p)
+{
+    const struct ring_geometry *g = &t->memory.view.geo;
+    bool has = false;
+
+    for (uint32_t i = 0; t->mapped && i < g->max_publishers; i++)
+        has |= t->publishers[i].process == p;
+    for (uint32_t i = 0; t->mapped && i < g->max_cursors; i++)
+        has |= t->cursors[i].process == p;
+    return has;
+}
+
 int
 topic_remove(struct topic *t, char why[WHY_ROOM])
 {

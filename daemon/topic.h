@@ -81,6 +81,9 @@ int topic_obtain(struct bus *bus, const char *name, const struct access_who *who
 /* topic_serves: 0, or -EBADMSG / -EPROTONOSUPPORT with the reason, for one who wants to come in. */
 int topic_serves(const struct topic *t, char why[WHY_ROOM]);
 
+/* topic_has says whether a process has a publisher or a cursor of the topic. */
+bool topic_has(const struct topic *t, const struct process *p);
+
 /* topic_remove ends a topic for everybody: state, names, log; frees it. -EPROTONOSUPPORT, -EBADMSG (a log that could
  * not be opened is not thrown away): it stays then. */
 int topic_remove(struct topic *t, char why[WHY_ROOM]);

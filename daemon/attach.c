@@ -102,8 +102,10 @@ attach_publisher(struct topic *t, const struct attach_asker *asker, struct wire_
     struct ring_view *v = &t->memory.view;
     struct topic_seat *seat;
     uint32_t i;
-    int r = topic_serves(t, answer->text);
+    int r;
 
+    watch_door(t);
+    r = topic_serves(t, answer->text);
     if (!r)
         r = check_access(t, asker, ACCESS_PUBLISH, answer->text);
     if (r)
@@ -272,8 +274,10 @@ attach_cursor(struct topic *t, const struct attach_asker *asker,
     enum ring_cursor_kind kind = RING_KIND_LIVE;
     uint64_t seq = 0;
     uint32_t i = 0;
-    int r = topic_serves(t, answer->text);
+    int r;
 
+    watch_door(t);
+    r = topic_serves(t, answer->text);
     if (!r)
         r = check_access(t, asker, ACCESS_SUBSCRIBE, answer->text);
     if (!r)

@@ -5,6 +5,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
 
@@ -62,6 +63,36 @@ bool
 memory_is_hit(const struct memory *m)
 {
     return fault_hit(&m->data_range) || fault_hit(&m->control_range);
+}
+
+/* Negative: smaller than it was made; positive: larger. */
+static int64_t
+compare_size(int fd, uint64_t size)
+{
+    struct stat st;
+
+    return fstat(fd, &st) ? -1 : st.st_size - (int64_t)size;
+}
+
+const char *
+memory_check(const struct memory *m)
+{
+    const struct ring_maps maps = {.data = m->data_range.base,
+                                   .control = m->control_range.base,
+                                   .data_size = m->data_range.size,
+                                   .control_size = m->control_range.size};
+    int64_t data = compare_size(m->data_rw, maps.data_size),
+            control = compare_size(m->control, maps.control_size);
+    struct ring_view now;
+    uint32_t version;
+
+    if (memory_is_hit(m) || data < 0 || control < 0)
+        return "a part of its shared memory was taken away (truncated)";
+    if (data || control)
+        return "its shared memory was made larger";
+    if (ring_join(&now, &maps, &version) || memcmp(&now.geo, &m->view.geo, sizeof now.geo) != 0)
+        return "the headers of its shared memory were overwritten";
+    return NULL;
 }
 
 int

@@ -37,6 +37,10 @@ uint64_t memory_bytes(const struct ring_geometry *geo, uint32_t lanes);
 /* memory_is_hit: some of it was taken away (fault.h). */
 bool memory_is_hit(const struct memory *m);
 
+/* memory_check looks at what clients go by when they come in, the sizes and headers of both objects: NULL, or what has become of
+ * them, in words. */
+const char *memory_check(const struct memory *m);
+
 /* memory_close unmaps and closes; memory_remove takes the names away: maps and descriptors of others live on. */
 void memory_close(struct memory *m);
 void memory_remove(const char *prefix, const char *name);

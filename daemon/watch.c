@@ -191,6 +191,15 @@ is_sound(struct topic *t)
     return t->standing == TOPIC_SERVING;
 }
 
+void
+watch_door(struct topic *t)
+{
+    const char *what = t->mapped && t->standing == TOPIC_SERVING ? memory_check(&t->memory) : NULL;
+
+    if (what)
+        topic_quarantine(t, "%s", what);
+}
+
 /* --- the task --------------------------------------------------------------------------------- */
 
 static void

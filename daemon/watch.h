@@ -14,6 +14,9 @@ void watch_begin(struct topic *t);
 void watch_ask(struct topic *t);
 void watch_end(struct topic *t);
 
+/* watch_door looks whether what somebody who comes in goes by is still whole, and quarantines the topic if it is not. */
+void watch_door(struct topic *t);
+
 /* watch_save_floor takes over what a named cursor has acknowledged. */
 void watch_save_floor(struct topic *t, uint32_t cursor);
 

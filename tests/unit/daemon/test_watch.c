@@ -197,6 +197,7 @@ static void
 a_truncated_control_object_too(void **state)
 {
     union wire_any p = sub_packet("a", NULL, RING_KIND_LIVE);
+    struct wire_answer sub;
     struct topic *t;
     int c, fds[WIRE_FDS_MAX];
 
@@ -204,12 +205,48 @@ a_truncated_control_object_too(void **state)
     bus_start("[topic ?]\ncreate = yes\n");
     c = client_open();
     assert_int_equal(ask_raw(c, &p, &answer, fds), 0);
+    sub = answer;
     t = topic("a");
     assert_int_equal(ftruncate(fds[1], 0), 0);
-    assert_int_equal(ask_sub(c, "a", NULL, RING_KIND_GATING, WIRE_LATEST), 0);
+    assert_int_equal(ask_close(c, WIRE_SUB_CLOSE, &sub), 0);
     TURN_UNTIL(t->standing == TOPIC_DAMAGED);
     close(fds[0]);
     close(fds[1]);
+    close(c);
+}
+
+/* Who comes in is not handed what he could not make sense of. */
+static void
+damage_is_noticed_at_the_door(void **state)
+{
+    static const char *const reasons[] = {"truncated", "truncated", "larger", "headers", "headers"};
+    struct topic *t;
+    char rule[64];
+    int c;
+
+    (void)state;
+    bus_start("[topic *]\ncreate = yes\n");
+    c = client_open();
+    for (unsigned i = 0; i < 5; i++) {
+        (void)snprintf(rule, sizeof rule, "t%u", i);
+        assert_int_equal(ask_topic(c, WIRE_PUB_OPEN, rule, NULL), 0);
+        t = topic(rule);
+        if (i < 3)
+            assert_int_equal(ftruncate(i == 1 ? t->memory.control : t->memory.data_rw,
+                                       (off_t)t->memory.data_range.size * (i == 2 ? 2 : 0)),
+                             0);
+        else if (i == 3)
+            t->memory.data_range.base[RING_GEOMETRY_AT] ^= 1;
+        else
+            t->memory.control_range.base[8] ^= 1;
+        if (i % 2)
+            assert_int_equal(ask_sub(c, rule, NULL, RING_KIND_LIVE, WIRE_LATEST), -EBADMSG);
+        else
+            assert_int_equal(ask_topic(c, WIRE_PUB_OPEN, rule, NULL), -EBADMSG);
+        if (!strstr(answer.text, reasons[i]))
+            fail_msg("case %u: %s", i, answer.text);
+        assert_int_equal(t->standing, TOPIC_DAMAGED);
+    }
     close(c);
 }
 
@@ -261,6 +298,7 @@ main(void)
         cmocka_unit_test_setup_teardown(a_truncated_ring_poisons_its_topic_only, bus_setup,
                                         bus_teardown),
         cmocka_unit_test_setup_teardown(a_truncated_control_object_too, bus_setup, bus_teardown),
+        cmocka_unit_test_setup_teardown(damage_is_noticed_at_the_door, bus_setup, bus_teardown),
         cmocka_unit_test_setup_teardown(nothing_is_set_when_nothing_happens, bus_setup,
                                         bus_teardown),
     };

@@ -1,0 +1,349 @@
+#include "tests/e2e/hostile.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "ring/ring.h"
+
+#define PATIENCE_MS 20000
+
+int
+hostile_connect(const struct hostile *h)
+{
+    struct wire_answer answer;
+    union wire_any p;
+    int s;
+
+    if (wire_connect(h->bus, &s))
+        return -1;
+    wire_begin(&p, sizeof p.hello, WIRE_HELLO, 1);
+    p.hello.oldest = p.hello.newest = WIRE_VERSION;
+    if (!hostile_ask(s, &p, &answer, NULL))
+        return s;
+    close(s);
+    return -1;
+}
+
+int
+hostile_ask(int socket, union wire_any *packet, struct wire_answer *ret, int fds[WIRE_FDS_MAX])
+{
+    struct pollfd p = {.fd = socket, .events = POLLIN};
+    union wire_any got;
+    int own[WIRE_FDS_MAX], n, r = wire_send(socket, packet, NULL, 0, 0);
+
+    if (r)
+        return r;
+    do {
+        if (poll(&p, 1, PATIENCE_MS) != 1)
+            return -ETIMEDOUT;
+        n = wire_receive(socket, &got, own, 0);
+        if (n <= 0)
+            return n ? n : -EPIPE;
+        r = wire_check_answer(&got, (size_t)n, packet->h.type, packet->h.id);
+    } while (r == -EAGAIN);
+    if (r)
+        return r;
+    *ret = got.answer;
+    for (int i = 0; i < WIRE_FDS_MAX; i++) {
+        if (fds)
+            fds[i] = own[i];
+        else if (own[i] >= 0)
+            close(own[i]);
+    }
+    return ret->h.status;
+}
+
+/* --- no rule allows it ------------------------------------------------------------------------ */
+
+/* Status and no descriptor, whatever is asked about the closed topic. */
+static int
+ask_closed(int s, enum wire_type type, uint64_t id)
+{
+    struct wire_answer answer = {.fds = 0};
+    union wire_any p;
+    int fds[WIRE_FDS_MAX] = {-1, -1}, r;
+
+    wire_begin(&p, wire_request_size((uint16_t)type), type, 7);
+    switch (type) {
+    case WIRE_SUB_OPEN:
+        (void)snprintf(p.sub_open.topic, sizeof p.sub_open.topic, "closed");
+        break;
+    case WIRE_SUB_REMOVE:
+        (void)snprintf(p.sub_remove.topic, sizeof p.sub_remove.topic, "closed");
+        (void)snprintf(p.sub_remove.name, sizeof p.sub_remove.name, "name");
+        break;
+    case WIRE_LOG_OPEN:
+    case WIRE_POSITION:
+        p.position.topic_id = id;
+        p.position.start = WIRE_AT_SEQ;
+        p.position.value = 1;
+        break;
+    default:
+        (void)snprintf(p.topic.name, sizeof p.topic.name, "closed");
+        break;
+    }
+    r = hostile_ask(s, &p, &answer, fds);
+    return answer.fds || fds[0] >= 0 || fds[1] >= 0 ? -EBADFD : r;
+}
+
+static int
+is_refused_everywhere(struct hostile *h)
+{
+    static const enum wire_type types[] = {WIRE_TOPIC_CREATE, WIRE_TOPIC_REMOVE, WIRE_TOPIC_INFO,
+                                           WIRE_PUB_OPEN,     WIRE_SUB_OPEN,     WIRE_SUB_REMOVE,
+                                           WIRE_LOG_OPEN,     WIRE_POSITION};
+    struct leat_options o = LEAT_OPTIONS_INIT;
+    leat_bus *bus;
+    int s = hostile_connect(h);
+
+    HOSTILE_MUST(h, s >= 0);
+    for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
+        int r = ask_closed(s, types[i], h->closed_id);
+        if (r != -EACCES)
+            return hostile_fail(h, "request %d about a closed topic: %d", types[i], r);
+    }
+    close(s);
+    o.path = h->bus;
+    HOSTILE_MUST(h, leat_open(&o, &bus) == 0);
+    HOSTILE_MUST(h, leat_topic_create(bus, "nothing.allows.this", NULL) == -EACCES);
+    HOSTILE_MUST(h, leat_topic_remove(bus, "shared") == -EACCES);
+    HOSTILE_MUST(h, strstr(leat_error(bus), "owner") != NULL);
+    leat_close(bus);
+    /* Nor past the daemon. */
+    HOSTILE_MUST(h, open(h->store, O_RDONLY) < 0 && errno == EACCES);
+    return 0;
+}
+
+/* --- limits ----------------------------------------------------------------------------------- */
+
+static int
+has_limits(struct hostile *h)
+{
+    struct leat_options o = LEAT_OPTIONS_INIT;
+    struct leat_topic_options t = LEAT_TOPIC_OPTIONS_INIT;
+    leat_bus *bus[HOSTILE_SESSIONS], *more;
+    char name[32];
+
+    o.path = h->bus;
+    for (int i = 0; i < HOSTILE_SESSIONS; i++)
+        HOSTILE_MUST(h, leat_open(&o, &bus[i]) == 0);
+    HOSTILE_MUST(h, leat_open(&o, &more) == -EDQUOT);
+    HOSTILE_MUST(h, strstr(leat_error(NULL), "user_sessions") != NULL);
+    for (int i = 1; i < HOSTILE_SESSIONS; i++)
+        leat_close(bus[i]);
+    t.depth = 1 << 20;
+    HOSTILE_MUST(h, leat_topic_create(bus[0], "open.large", &t) == -EDQUOT);
+    HOSTILE_MUST(h, strstr(leat_error(bus[0]), "user_shm") != NULL);
+    for (int i = 0; i < HOSTILE_TOPICS; i++) {
+        (void)snprintf(name, sizeof name, "open.%d", i);
+        HOSTILE_MUST(h, leat_topic_create(bus[0], name, NULL) == 0);
+    }
+    HOSTILE_MUST(h, leat_topic_create(bus[0], "open.more", NULL) == -EDQUOT);
+    HOSTILE_MUST(h, strstr(leat_error(bus[0]), "user_topics") != NULL);
+    for (int i = 0; i < HOSTILE_TOPICS; i++) {
+        (void)snprintf(name, sizeof name, "open.%d", i);
+        HOSTILE_MUST(h, leat_topic_remove(bus[0], name) == 0);
+    }
+    leat_close(bus[0]);
+    return 0;
+}
+
+/* --- floods ----------------------------------------------------------------------------------- */
+
+static int
+flood_connections(struct hostile *h)
+{
+    int held[64], s;
+
+    for (int i = 0; i < 3000; i++) {
+        int at = i % 64;
+        if (i >= 64 && held[at] >= 0)
+            close(held[at]);
+        held[at] = wire_connect(h->bus, &s) ? -1 : s;
+    }
+    return 0;
+}
+
+static int
+flood_requests(struct hostile *h)
+{
+    int s = hostile_connect(h), r = 0;
+    union wire_any p;
+
+    HOSTILE_MUST(h, s >= 0);
+    /* Answers are never read: the daemon cuts the session after so many. */
+    wire_begin(&p, sizeof p.topic, WIRE_TOPIC_INFO, 9);
+    (void)snprintf(p.topic.name, sizeof p.topic.name, "shared");
+    for (uint32_t i = 0; i < 1000000 && (!r || r == -EAGAIN); i++) {
+        struct pollfd ready = {.fd = s, .events = POLLOUT};
+        if (r)
+            (void)poll(&ready, 1, PATIENCE_MS);
+        r = wire_send(s, &p, NULL, 0, MSG_DONTWAIT);
+    }
+    HOSTILE_MUST(h, r == -EPIPE || r == -ECONNRESET);
+    close(s);
+    s = hostile_connect(h);
+    HOSTILE_MUST(h, s >= 0);
+    wire_begin(&p, sizeof p.ring, WIRE_RING, 0);
+    p.ring.topic_id = h->closed_id;
+    for (int i = 0; i < 20000; i++)
+        (void)wire_send(s, &p, NULL, 0, MSG_DONTWAIT);
+    close(s);
+    return 0;
+}
+
+static int
+flood_topics(struct hostile *h)
+{
+    struct wire_answer answer;
+    union wire_any p;
+    int s = hostile_connect(h), made = 0, r;
+
+    HOSTILE_MUST(h, s >= 0);
+    for (uint32_t i = 0; i < 2000; i++) {
+        wire_begin(&p, sizeof p.topic, i % 2 ? WIRE_TOPIC_CREATE : WIRE_PUB_OPEN, i + 2);
+        (void)snprintf(p.topic.name, sizeof p.topic.name, "open.flood.%u", i);
+        r = hostile_ask(s, &p, &answer, NULL);
+        HOSTILE_MUST(h, !r || r == -EDQUOT);
+        made += !r;
+    }
+    HOSTILE_MUST(h, made == HOSTILE_TOPICS || !h->root);
+    for (uint32_t i = 0; i < 2000; i++) {
+        wire_begin(&p, sizeof p.topic, WIRE_TOPIC_REMOVE, i + 5000);
+        (void)snprintf(p.topic.name, sizeof p.topic.name, "open.flood.%u", i);
+        made -= !hostile_ask(s, &p, &answer, NULL);
+    }
+    HOSTILE_MUST(h, !made);
+    close(s);
+    return 0;
+}
+
+/* --- packets ---------------------------------------------------------------------------------- */
+
+/* Sends bytes, and perhaps descriptors of all kinds with them. */
+static int
+send_bytes(int s, const void *bytes, size_t len, unsigned nfds)
+{
+    union {
+        struct cmsghdr align;
+        char bytes[CMSG_SPACE(sizeof(int) * 32)];
+    } control = {.bytes = {0}};
+    struct iovec part = {.iov_base = (void *)(uintptr_t)bytes, .iov_len = len};
+    struct msghdr msg = {.msg_iov = &part, .msg_iovlen = 1};
+    int fds[32];
+
+    if (nfds) {
+        struct cmsghdr *c = &control.align;
+        for (unsigned i = 0; i < nfds; i++)
+            fds[i] = s;
+        msg.msg_control = control.bytes;
+        msg.msg_controllen = CMSG_SPACE(sizeof(int) * nfds);
+        c->cmsg_level = SOL_SOCKET;
+        c->cmsg_type = SCM_RIGHTS;
+        c->cmsg_len = CMSG_LEN(sizeof(int) * nfds);
+        memcpy(CMSG_DATA(c), fds, sizeof(int) * nfds);
+    }
+    return sendmsg(s, &msg, MSG_DONTWAIT | MSG_NOSIGNAL) < 0 ? -errno : 0;
+}
+
+/* Now and then a header that is nearly right, so that the rest is looked at. */
+static size_t
+make_packet(struct prng *random, unsigned char *bytes)
+{
+    uint16_t type = (uint16_t)prng_below(random, WIRE_TYPES + 2u);
+    size_t len = prng_below(random, 700), right = wire_request_size(type);
+
+    for (size_t i = 0; i < len; i++)
+        bytes[i] = (unsigned char)prng_next(random);
+    if (prng_below(random, 4) && right) {
+        struct wire_header header = {
+            .size = (uint32_t)right, .version = WIRE_VERSION, .type = type, .id = 3};
+        len = right;
+        if (prng_below(random, 2))
+            memset(bytes, 0, len);
+        memcpy(bytes, &header, sizeof header);
+        for (uint64_t n = prng_below(random, 9); n; n--)
+            bytes[sizeof header + prng_below(random, len - sizeof header)] =
+                (unsigned char)prng_next(random);
+    }
+    return len;
+}
+
+static int
+send_nonsense(struct hostile *h)
+{
+    static unsigned char bytes[200000];
+    struct prng random = {h->seed};
+    int s = -1, sent = 0, r;
+
+    for (int i = 0; i < 6000; i++) {
+        union wire_any drop;
+        size_t len = prng_below(&random, 200) ? make_packet(&random, bytes) : sizeof bytes;
+        if (s < 0)
+            s = prng_below(&random, 8) ? hostile_connect(h) : wire_connect(h->bus, &s) ? -1 : s;
+        if (s < 0)
+            continue;
+        if (prng_below(&random, 10) == 0)
+            len = 1 + prng_below(&random, 15);
+        r = send_bytes(s, bytes, len, (unsigned)prng_below(&random, 3) * 3);
+        sent += !r;
+        while (recv(s, &drop, sizeof drop, MSG_DONTWAIT) > 0)
+            ;
+        if ((r && r != -EAGAIN) || prng_below(&random, 20) == 0) {
+            close(s);
+            s = -1;
+        }
+    }
+    HOSTILE_MUST(h, sent > 3000);
+    return 0;
+}
+
+/* --- a subscriber ----------------------------------------------------------------------------- */
+
+static int
+stay_read_only(struct hostile *h)
+{
+    int s = hostile_connect(h), fds[WIRE_FDS_MAX] = {-1, -1}, again;
+    struct wire_answer answer;
+    union wire_any p;
+    char path[64];
+    void *map;
+
+    HOSTILE_MUST(h, s >= 0);
+    wire_begin(&p, sizeof p.sub_open, WIRE_SUB_OPEN, 2);
+    (void)snprintf(p.sub_open.topic, sizeof p.sub_open.topic, "shared");
+    HOSTILE_MUST(h, hostile_ask(s, &p, &answer, fds) == 0);
+    map = mmap(NULL, SHM_PAGE, PROT_READ, MAP_SHARED, fds[0], 0);
+    HOSTILE_MUST(h, map != MAP_FAILED);
+    HOSTILE_MUST(h, mprotect(map, SHM_PAGE, PROT_READ | PROT_WRITE) && errno == EACCES);
+    HOSTILE_MUST(h, mmap(NULL, SHM_PAGE, PROT_WRITE, MAP_SHARED, fds[0], 0) == MAP_FAILED);
+    HOSTILE_MUST(h, pwrite(fds[0], "x", 1, 0) < 0 && errno == EBADF);
+    HOSTILE_MUST(h, ftruncate(fds[0], 0) && errno == EINVAL);
+    HOSTILE_MUST(h, fallocate(fds[0], 0, 0, 1 << 30) && errno == EBADF);
+    if (h->root) {
+        (void)snprintf(path, sizeof path, "/proc/self/fd/%d", fds[0]);
+        again = open(path, O_RDWR);
+        HOSTILE_MUST(h, again < 0 && errno == EACCES);
+        HOSTILE_MUST(h, fchmod(fds[0], 0666) && errno == EPERM);
+    }
+    close(s);
+    return 0;
+}
+
+const struct attack hostile_attacks[] = {
+    {"no rule allows it", is_refused_everywhere, true},
+    {"limits of a user", has_limits, true},
+    {"a flood of connections", flood_connections, false},
+    {"a flood of requests", flood_requests, false},
+    {"a flood of topics", flood_topics, true},
+    {"random packets and descriptors", send_nonsense, false},
+    {"a subscriber that wants to write", stay_read_only, false},
+    {NULL, NULL, false},
+};

@@ -104,7 +104,7 @@ void
 ring_reader_set(struct ring_reader *r, uint64_t next)
 {
     /* Numbers end at 2^60; a wild one, a scribbled tail perhaps, must not come near where stamps wrap. */
-    r->next = shm_min(next, (1ull << 60) - 2 * LIMIT_DEPTH_MAX);
+    r->next = shm_min(next, (1ull << 60) - 2ull * LIMIT_DEPTH_MAX);
     r->landed = true;
 }
 

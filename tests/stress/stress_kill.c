@@ -38,15 +38,17 @@ struct daemon {
 static struct daemon d;
 
 #if defined(LEAT_TESTPOINTS)
-static uint64_t steps_left;
+static uint64_t steps_left, stop_at;
 
-/* Kills itself between two steps of a publish, where a kill from outside seldom hits. */
+/* Stops, and later kills itself between two steps of a publish, where a signal from outside seldom hits. */
 static void
-kill_oneself(const char *name)
+hurt_oneself(const char *name)
 {
     (void)name;
     if (!--steps_left)
         (void)kill(getpid(), SIGKILL);
+    if (steps_left == stop_at)
+        (void)kill(getpid(), SIGSTOP);
 }
 #endif
 
@@ -56,7 +58,8 @@ live(struct stress *s, uint32_t index, uint64_t life)
 #if defined(LEAT_TESTPOINTS)
     struct prng rng = {s->seed ^ (life << 8 | index)};
     steps_left = 1 + prng_below(&rng, prng_below(&rng, 2) ? 200 : 20000);
-    shm_testpoint_hook = kill_oneself;
+    stop_at = steps_left - prng_below(&rng, steps_left);
+    shm_testpoint_hook = hurt_oneself;
 #endif
     stress_publish(s, (uint16_t)index, (uint32_t)life, 0);
 }
@@ -139,27 +142,37 @@ notice(pid_t pid)
     start_visitor();
 }
 
-/* Now and then somebody else is stopped meanwhile, wherever it is: it is slow, not dead, and goes on later. */
+/* While `slow` stands still, wherever that is, another dies and the passes are made; then it goes on: it was slow, not
+ * dead, and what it was at is its own. */
 static void
-kill_somebody(void)
+kill_beside(pid_t slow, uint32_t who)
 {
-    uint32_t who = (uint32_t)prng_below(&d.rng, PUBLISHERS + 1);
-    pid_t pid = who < PUBLISHERS ? d.publishers[who] : d.visitor;
-    pid_t slow = prng_below(&d.rng, 3) ? 0 : d.publishers[(who + 1) % PUBLISHERS];
+    pid_t pid = d.publishers[who];
 
-    if (!pid)
-        return;
-    if (slow)
-        (void)kill(slow, SIGSTOP);
-    (void)kill(pid, SIGKILL);
-    if (slow && waitid(P_PID, (id_t)pid, NULL, WEXITED | WNOWAIT) == 0) {
-        if (who < PUBLISHERS)
+    if (pid && pid != slow) {
+        (void)kill(pid, SIGKILL);
+        if (waitid(P_PID, (id_t)pid, NULL, WEXITED | WNOWAIT) == 0)
             ring_entry_kill(&d.s.f.view, who);
         for (int i = 0; i < 3; i++)
             settle(true);
     }
-    if (slow)
-        (void)kill(slow, SIGCONT);
+    (void)kill(slow, SIGCONT);
+}
+
+static void
+kill_somebody(void)
+{
+    uint32_t who = (uint32_t)prng_below(&d.rng, PUBLISHERS + 1);
+    pid_t slow = prng_below(&d.rng, 3) ? 0 : d.publishers[(who + 1) % PUBLISHERS];
+
+    if (who == PUBLISHERS) {
+        (void)kill(d.visitor, SIGKILL);
+    } else if (slow) {
+        (void)kill(slow, SIGSTOP);
+        kill_beside(slow, who);
+    } else if (d.publishers[who]) {
+        (void)kill(d.publishers[who], SIGKILL);
+    }
 }
 
 static uint64_t
@@ -188,9 +201,12 @@ run(uint64_t deaths)
     int64_t since = now_s();
 
     while (d.deaths < deaths && !d.wrong && !atom_load_acquire(&d.s.shared->stop)) {
-        pid_t pid = waitpid(-1, NULL, WNOHANG);
+        int status = 0;
+        pid_t pid = waitpid(-1, &status, WNOHANG | WUNTRACED);
         uint64_t done = all_done();
-        if (pid > 0)
+        if (pid > 0 && WIFSTOPPED(status))
+            kill_beside(pid, (uint32_t)prng_below(&d.rng, PUBLISHERS));
+        else if (pid > 0)
             notice(pid);
         else if (d.unsettled)
             settle(true);

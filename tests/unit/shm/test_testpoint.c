@@ -6,6 +6,7 @@
 
 #include <cmocka.h>
 
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -40,13 +41,13 @@ run_armed(const char *arms, size_t *ret_passed, int *ret_stops)
     char buf[64];
     pid_t pid;
 
-    assert_int_equal(pipe2(fds, 0), 0);
+    assert_int_equal(pipe2(fds, O_CLOEXEC), 0);
     pid = fork();
     assert_true(pid >= 0);
     if (!pid) {
         char fd[16];
         (void)snprintf(fd, sizeof fd, "%d", fds[1]);
-        close(fds[0]);
+        (void)fcntl(fds[1], F_SETFD, 0);
         setenv("LEAT_TESTPOINT", arms, 1);
         execl("/proc/self/exe", "test_testpoint", "walk", fd, (char *)NULL);
         _exit(126);

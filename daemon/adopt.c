@@ -224,6 +224,13 @@ new_ring(struct topic *t, struct store *store, char why[WHY_ROOM])
     return r ? why_set(why, r, "topic %s: out of memory", t->name) : 0;
 }
 
+/* Who may do what stands in the log as well, where no client can write. */
+static bool
+has_same_access(const struct topic *t, const struct log_topic *log)
+{
+    return t->access.uid == log->uid && t->access.gid == log->gid && t->access.mode == log->mode;
+}
+
 /* Joins a recovered log and its ring; takes the store over. */
 static int
 join_log(struct topic *t, struct store *store, char why[WHY_ROOM])
@@ -237,6 +244,10 @@ join_log(struct topic *t, struct store *store, char why[WHY_ROOM])
                     "topic %s: its log belongs to another topic of that name (id %016" PRIx64
                     ", its ring has %016" PRIx64 ")",
                     t->name, store_topic(store)->topic_id, t->id);
+    else if (!has_same_access(t, store_topic(store)))
+        r = why_set(why, -EBADMSG,
+                    "topic %s: its shared memory names another owner or mode than its log",
+                    t->name);
     if (r) {
         (void)store_close(store);
         return r;

@@ -352,6 +352,31 @@ a_disk_topic_without_its_log_is_damaged(void **state)
     assert_non_null(strstr(topic("d")->why, "log is gone"));
 }
 
+/* A publisher can write over the owner and mode in its topic's header, but not in the log. */
+static void
+a_header_gives_no_rights_to_a_log(void **state)
+{
+    struct ring_geometry *geo;
+    unsigned char *map;
+    int fd;
+
+    (void)state;
+    for (int i = 0; i < 3; i++) {
+        bus_start("[topic a]\ndeclare = yes\ndurability = disk\nmode = 0620\n");
+        bus_die();
+        map = spoil(SHM_KIND_DATA, &fd);
+        geo = (void *)(map + RING_GEOMETRY_AT);
+        *(i == 0 ? &geo->mode : i == 1 ? &geo->uid : &geo->gid) ^= 4;
+        bus_start("");
+        assert_int_equal(topic("a")->standing, TOPIC_DAMAGED);
+        assert_non_null(strstr(topic("a")->why, "another owner or mode"));
+        bus_die();
+        munmap(map, 65536);
+        close(fd);
+        memory_remove(prefix, "a");
+    }
+}
+
 static void
 a_removal_that_was_cut_off_is_finished(void **state)
 {
@@ -506,6 +531,7 @@ main(void)
                                         bus_teardown),
         cmocka_unit_test_setup_teardown(scribbles_hurt_their_own_topic_only, bus_setup,
                                         bus_teardown),
+        cmocka_unit_test_setup_teardown(a_header_gives_no_rights_to_a_log, bus_setup, bus_teardown),
         cmocka_unit_test_setup_teardown(a_removal_that_was_cut_off_is_finished, bus_setup,
                                         bus_teardown),
     };

@@ -1,5 +1,5 @@
-/* What only the system calls can show: this program's own pwritev2 takes the place of libc's and
- * can be short, interrupted or refused. */
+/* What only the system calls can show: this program's own pwritev2, fsync and fdatasync take the place of libc's; writes
+ * can be short, interrupted or refused, syncs can fail. */
 #include "tests/unit/daemon/io_fixture.h"
 
 #include <sys/syscall.h>
@@ -14,6 +14,8 @@ static struct {
     int error;      /* ... with this; 0: they write nothing */
     unsigned calls; /* seen */
     unsigned durable;
+    int sync_error; /* of fsync and fdatasync; 0: they work */
+    unsigned syncs;
 } fault;
 
 /* To the linker its name is pwritev2. */
@@ -35,6 +37,29 @@ faulty_write(int fd, const struct iovec *iov, int cnt, off_t off, int flags)
     if (fault.most && cut.iov_len > fault.most)
         cut.iov_len = fault.most;
     return syscall(SYS_pwritev2, fd, &cut, cnt, (unsigned long)off, 0ul, flags);
+}
+
+int faulty_fsync(int fd) __asm__("fsync");
+int faulty_fdatasync(int fd) __asm__("fdatasync");
+
+static int
+faulty_sync(long call, int fd)
+{
+    fault.syncs++;
+    errno = fault.sync_error;
+    return fault.sync_error ? -1 : (int)syscall(call, fd);
+}
+
+int
+faulty_fsync(int fd)
+{
+    return faulty_sync(SYS_fsync, fd);
+}
+
+int
+faulty_fdatasync(int fd)
+{
+    return faulty_sync(SYS_fdatasync, fd);
 }
 
 struct state {
@@ -176,6 +201,28 @@ a_bad_request_is_not_a_refusal(void **state)
     assert_int_equal(fault.durable, 2);
 }
 
+/* What a sync did not confirm is not durable, and is not asked for again: a second sync would say that all is well, of
+ * pages the kernel has given up. */
+static void
+a_failed_sync_fails_what_it_was_for(void **state)
+{
+    struct state *s = *state;
+    struct io_req req = {.verb = IO_SYNC, .fd = s->f.dir};
+
+    fault.sync_error = EIO;
+    io_run(s->f.io, &req);
+    assert_int_equal(req.res, -EIO);
+    assert_int_equal(fault.syncs, 1);
+    fault.fail = 1;
+    fault.error = EOPNOTSUPP;
+    assert_int_equal(write_durably(s, BLOCK), -EIO);
+    assert_int_equal(fault.syncs, 2);
+    fault.sync_error = 0;
+    fault.fail = 1;
+    assert_int_equal(write_durably(s, BLOCK), BLOCK);
+    assert_int_equal(fault.syncs, 3);
+}
+
 int
 main(void)
 {
@@ -186,6 +233,7 @@ main(void)
         cmocka_unit_test_setup_teardown(interruptions_are, setup, teardown),
         cmocka_unit_test_setup_teardown(without_dsync_it_syncs, setup, teardown),
         cmocka_unit_test_setup_teardown(a_bad_request_is_not_a_refusal, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_failed_sync_fails_what_it_was_for, setup, teardown),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -374,24 +374,31 @@ happen(struct stage *s)
     return 0;
 }
 
-static void
+static int
 end(pid_t pid, int signal)
 {
+    int status = 0;
+
     if (pid <= 0)
-        return;
+        return 0;
     (void)kill(pid, signal);
-    (void)waitpid(pid, NULL, 0);
+    (void)waitpid(pid, &status, 0);
+    return status;
 }
 
 static void
 clean_up(struct stage *s)
 {
     char command[512];
-    const char *log = atom_load_seq(&s->h->failed) ? "tail -20" : ": ";
+    const char *log;
+    int status;
 
     leat_close(s->bus);
-    end(s->neighbours, SIGKILL);
-    end(s->daemon, SIGTERM);
+    (void)end(s->neighbours, SIGKILL);
+    status = end(s->daemon, SIGTERM);
+    if (status)
+        (void)hostile_fail(s->h, "the daemon ended with status %x", (unsigned)status);
+    log = atom_load_seq(&s->h->failed) ? "tail -20" : ": ";
     (void)snprintf(command, sizeof command,
                    "%s %s/leatd.log; %s --socket %s --store %s --stop --purge 2>/dev/null;"
                    " rm -rf '%s'",

@@ -197,7 +197,7 @@ enum ring_entry_state { RING_ENTRY_FREE = 0, RING_ENTRY_LIVE = 1, RING_ENTRY_DEA
  *      128 limit        publisher  cursor_attach      seq: ATTACH; never goes down: slots and lane
  *                                                     up to a lap below may be reused already
  *      136 reclaimed    publisher  readers            before the bytes are reused; LANE_REUSE
- *      144 claimed      both, CAS  both               see ring_claimed below
+ *      144 claimed      both, CAS  both               see ring_entry_claim
  *
  * intent packs the low 48 bits of the first sequence number and the count in the high 16.
  */
@@ -318,7 +318,7 @@ ring_cursor_generation_of(uint64_t word)
  *       24 lost        subscriber  inspector             relaxed
  *       32 waits       subscriber  inspector             relaxed
  *       40 stale       subscriber  inspector             relaxed; messages overwritten while held
- *       48 claimed     both, CAS   both                  see ring_claimed below
+ *       48 claimed     both, CAS   both                  see ring_cursor_claim
  *      128 pid         daemon      inspector             before the state word
  *      132 uid         daemon      "                     "
  *      136 start       daemon      "                     "
@@ -622,8 +622,9 @@ void ring_entry_kill(struct ring_view *v, uint32_t i);
 void ring_entry_free(struct ring_view *v, uint32_t i);
 
 /* Between handing an entry or a cursor out and the owner's knowing of it the daemon may die, or the owner may have stopped
- * waiting for the answer. `claimed` is 0 when it is handed out. The owner makes it its generation; a daemon that finds 0
- * and may not wait for it makes it RING_FORSAKEN; both by CAS, so exactly one has it.
+ * waiting for the answer. `claimed` is generation << 1 when it is handed out. The owner adds a 1; a daemon that finds none
+ * and may not wait for it makes it RING_FORSAKEN; both by CAS, so exactly one has it, and an answer that comes late
+ * claims nothing of whoever has been given the place since.
  *
  * ring_entry_claim, ring_cursor_claim (the owner): 0, or -ESTALE: it is not yours any more, ask again.
  * ring_entry_forsake, ring_cursor_forsake (the daemon, at its start): true when nobody claimed it; to be freed. */

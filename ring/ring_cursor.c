@@ -82,7 +82,7 @@ ring_cursor_attach(struct ring_view *v, uint32_t i, enum ring_cursor_kind kind,
     atom_store_relaxed(&line->lost, 0);
     atom_store_relaxed(&line->waits, 0);
     atom_store_relaxed(&line->stale, 0);
-    atom_store_relaxed(&line->claimed, 0);
+    atom_store_relaxed(&line->claimed, ring__unclaimed(generation));
     atom_store_relaxed(&line->acked, *pos);
     atom_store_seq(&line->pos, *pos); /* seq: ATTACH; release: CURSOR */
     TESTPOINT("ring.cursor_pos");

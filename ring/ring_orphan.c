@@ -133,7 +133,7 @@ ring_entry_take(struct ring_view *v, uint32_t i, const struct ring_owner *owner)
     e->start = owner->start;
     e->since_ns = owner->since_ns;
     e->generation++;
-    atom_store_relaxed(&ring_line(v, i)->claimed, 0);
+    atom_store_relaxed(&ring_line(v, i)->claimed, ring__unclaimed(e->generation));
     TESTPOINT("ring.entry_filled");
     atom_store_release(&e->state, RING_ENTRY_LIVE); /* release: ENTRY */
     TESTPOINT("ring.entry_live");
@@ -158,33 +158,42 @@ ring_entry_free(struct ring_view *v, uint32_t i)
     TESTPOINT("ring.entry_free");
 }
 
-/* A word is the owner's or the daemon's, whoever came first. */
+/* A word is the owner's or the daemon's, whoever came first; one that has been handed to somebody else meanwhile
+ * is of another generation. */
 static bool
-settle_claim(atom_u64 *claimed, uint64_t as)
+settle_claim(atom_u64 *claimed, uint64_t generation, uint64_t as)
 {
-    return atom_cas_acq_rel(claimed, 0, as); /* release: CLAIMED; acquire: CLAIMED */
+    /* release: CLAIMED; acquire: CLAIMED */
+    return atom_cas_acq_rel(claimed, ring__unclaimed(generation), as);
 }
 
 int
 ring_entry_claim(struct ring_view *v, uint32_t i, uint64_t generation)
 {
-    return settle_claim(&ring_line(v, i)->claimed, generation) ? 0 : -ESTALE;
+    uint64_t mine = ring__unclaimed(generation) | 1;
+
+    return settle_claim(&ring_line(v, i)->claimed, generation, mine) ? 0 : -ESTALE;
 }
 
 int
 ring_cursor_claim(struct ring_view *v, uint32_t i, uint64_t generation)
 {
-    return settle_claim(&ring_cursor(v, i)->claimed, generation) ? 0 : -ESTALE;
+    uint64_t mine = ring__unclaimed(generation) | 1;
+
+    return settle_claim(&ring_cursor(v, i)->claimed, generation, mine) ? 0 : -ESTALE;
 }
 
 bool
 ring_entry_forsake(struct ring_view *v, uint32_t i)
 {
-    return settle_claim(&ring_line(v, i)->claimed, RING_FORSAKEN);
+    return settle_claim(&ring_line(v, i)->claimed, ring_entry(v, i)->generation, RING_FORSAKEN);
 }
 
 bool
 ring_cursor_forsake(struct ring_view *v, uint32_t i)
 {
-    return settle_claim(&ring_cursor(v, i)->claimed, RING_FORSAKEN);
+    uint64_t word = atom_load_acquire(ring_cursor_word(v, i)); /* acquire: CURSOR_STATE */
+
+    return settle_claim(&ring_cursor(v, i)->claimed, ring_cursor_generation_of(word),
+                        RING_FORSAKEN);
 }

@@ -23,6 +23,13 @@ ring__meta(uint32_t len, uint16_t type, uint16_t publisher)
     return (uint64_t)len << 32 | (uint64_t)type << 16 | publisher;
 }
 
+/* What `claimed` says while an entry or a cursor is handed out and its owner does not know yet. */
+static inline uint64_t
+ring__unclaimed(uint64_t generation)
+{
+    return generation << 1;
+}
+
 /* Whether what a slot says of its payload lies within the topic. */
 bool ring__meta_is_sound(const struct ring_view *v, uint64_t meta, uint64_t lane_pos);
 

@@ -192,6 +192,27 @@ a_cursor_is_its_owners(void **state)
     assert_string_equal(c->name, "");
 }
 
+/* As for an entry: the owner's or the daemon's, and only of this generation. */
+static void
+a_claim_is_one_sides(void **state)
+{
+    (void)state;
+    for (uint64_t generation = 1; generation < 6; generation++) {
+        attach(2, RING_KIND_LIVE, 1);
+        assert_int_equal(ring_cursor_claim(&f.view, 2, generation - 1), -ESTALE);
+        assert_int_equal(ring_cursor_claim(&f.view, 2, generation + 1), -ESTALE);
+        if (generation & 1) {
+            assert_int_equal(ring_cursor_claim(&f.view, 2, generation), 0);
+            assert_int_equal(ring_cursor_claim(&f.view, 2, generation), -ESTALE);
+            assert_false(ring_cursor_forsake(&f.view, 2));
+        } else {
+            assert_true(ring_cursor_forsake(&f.view, 2));
+            assert_int_equal(ring_cursor_claim(&f.view, 2, generation), -ESTALE);
+        }
+        ring_cursor_free(&f.view, 2);
+    }
+}
+
 static void
 the_longest_name_fits(void **state)
 {
@@ -597,6 +618,7 @@ main(void)
         cmocka_unit_test_setup_teardown(a_cursor_ahead_of_the_tail_holds_it, setup, teardown),
         cmocka_unit_test(an_overwriting_topic_has_no_gate),
         cmocka_unit_test_setup_teardown(a_cursor_is_its_owners, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_claim_is_one_sides, setup, teardown),
         cmocka_unit_test_setup_teardown(the_longest_name_fits, setup, teardown),
         cmocka_unit_test(a_cached_limit_is_honoured),
         cmocka_unit_test_setup_teardown(an_evicted_cursor_holds_nobody, setup, teardown),

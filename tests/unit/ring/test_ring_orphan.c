@@ -261,6 +261,32 @@ an_entry_has_three_steps(void **state)
     }
 }
 
+/* Handed out, and nobody knows whether the owner knows: it is the owner's or the daemon's, never both's, and an answer that
+ * is late claims nothing of the next owner. */
+static void
+a_claim_is_one_sides(void **state)
+{
+    struct ring_owner owner = {.pid = 1};
+
+    (void)state;
+    for (uint64_t generation = 1; generation < 6; generation++) {
+        ring_entry_take(&f.view, 3, &owner);
+        assert_int_equal(ring_entry_claim(&f.view, 3, generation - 1), -ESTALE);
+        assert_int_equal(ring_entry_claim(&f.view, 3, generation + 1), -ESTALE);
+        if (generation & 1) {
+            assert_int_equal(ring_entry_claim(&f.view, 3, generation), 0);
+            assert_int_equal(ring_entry_claim(&f.view, 3, generation), -ESTALE);
+            assert_false(ring_entry_forsake(&f.view, 3));
+        } else {
+            assert_true(ring_entry_forsake(&f.view, 3));
+            assert_false(ring_entry_forsake(&f.view, 3));
+            assert_int_equal(ring_entry_claim(&f.view, 3, generation), -ESTALE);
+        }
+        ring_entry_kill(&f.view, 3);
+        ring_entry_free(&f.view, 3);
+    }
+}
+
 #if defined(LEAT_TESTPOINTS)
 
 /* --- death after every step ------------------------------------------------------------------- */
@@ -755,6 +781,7 @@ main(void)
         cmocka_unit_test_setup_teardown(a_lost_claims_intent_covers_for_a_while, setup, teardown),
         cmocka_unit_test_setup_teardown(a_tail_that_cannot_be_true_is_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(an_entry_has_three_steps, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_claim_is_one_sides, setup, teardown),
 #if defined(LEAT_TESTPOINTS)
         cmocka_unit_test(one_dies_after_every_step),
         cmocka_unit_test(two_die_after_every_pair_of_steps),

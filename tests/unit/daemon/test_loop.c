@@ -95,7 +95,8 @@ a_ready_source_is_told(void **state)
 {
     (void)state;
     open_pipes();
-    sources[0] = (struct loop_source){.fd = pipes[0][0], .ready = read_and_say, .user = (char[]){"a"}};
+    sources[0] =
+        (struct loop_source){.fd = pipes[0][0], .ready = read_and_say, .user = (char[]){"a"}};
     assert_int_equal(loop_add(loop, &sources[0], EPOLLIN), 0);
     assert_int_equal(loop_turn(loop, UINT64_MAX), 0);
     assert_int_equal(loop_turn(loop, 0), 0);
@@ -114,8 +115,10 @@ a_source_removed_in_the_same_turn_is_not_told(void **state)
 {
     (void)state;
     open_pipes();
-    sources[0] = (struct loop_source){.fd = pipes[0][0], .ready = remove_the_other, .user = (char[]){"x"}};
-    sources[1] = (struct loop_source){.fd = pipes[1][0], .ready = remove_the_other, .user = (char[]){"x"}};
+    sources[0] =
+        (struct loop_source){.fd = pipes[0][0], .ready = remove_the_other, .user = (char[]){"x"}};
+    sources[1] =
+        (struct loop_source){.fd = pipes[1][0], .ready = remove_the_other, .user = (char[]){"x"}};
     assert_int_equal(loop_add(loop, &sources[0], EPOLLIN), 0);
     assert_int_equal(loop_add(loop, &sources[1], EPOLLIN), 0);
     assert_int_equal(loop_turn(loop, UINT64_MAX), 0);

@@ -513,10 +513,12 @@ durable_advances_in_order(void **state)
     for (int i = 0; i < 40; i++)
         assert_int_equal(rig_try(rig, 10000), 0);
     store_look(rig->store);
+    /* A batch a turn: the loop comes back for the second by itself. */
     for (int i = 0; i < 5; i++)
-        (void)loop_turn(rig->loop, 0);
+        (void)loop_turn(rig->loop, loop_clock());
     assert_int_equal(rig_durable(rig), 1);
-    assert_int_equal(rig->store->flush.count, 2);
+    assert_in_range(rig->store->flush.count, 2, FLUSH_BATCHES);
+    assert_false(rig->store->flush.batch[rig->store->flush.head % FLUSH_BATCHES].finished);
     assert_true(rig->store->flush.batch[(rig->store->flush.head + 1) % FLUSH_BATCHES].finished);
     fake_release(disk);
     rig_wait_durable(rig, 81);

@@ -18,7 +18,11 @@ static const struct config {
     uint32_t daemon_ms, publisher_ms, subscriber_ms, stop_ms;
 } configs[] = {
     {.name = "memory", .kind = LEAT_GATING},
-    {.name = "overwrite", .when_full = LEAT_OVERWRITE, .depth = 256, .lane_size = 1 << 18},
+    {.name = "overwrite",
+     .when_full = LEAT_OVERWRITE,
+     .depth = 256,
+     .lane_size = 1 << 18,
+     .longest = 15000},
     {.name = "disk", .durability = LEAT_DISK, .longest = 300000, .lane_size = 1 << 23},
     {.name = "disk-block", .io = "block", .durability = LEAT_DISK},
     {.name = "disk-lanes", .durability = LEAT_DISK, .depth = 8192, .longest = 20000},

@@ -213,7 +213,7 @@ describe_store(struct leat_inspect *i, struct leat_topic_info *ret)
     ret->slot_size = t.slot_size;
     ret->inline_max = t.slot_size > RING_SLOT_HEADER ? t.slot_size - RING_SLOT_HEADER : 0;
     ret->max_publishers = t.max_publishers;
-    ret->max_subscribers = t.max_cursors;
+    ret->max_subscribers = t.max_cursors - 1; /* one is the log writer's */
     ret->durability = LEAT_DISK;
     ret->timestamps = t.timestamps;
     ret->mode = t.mode;

@@ -137,7 +137,8 @@ describe_geometry(const struct ring_view *v, struct leat_topic_info *ret)
     ret->slot_size = g->slot_size;
     ret->inline_max = ring_inline_max(v);
     ret->max_publishers = g->max_publishers;
-    ret->max_subscribers = g->max_cursors;
+    ret->max_subscribers =
+        g->max_cursors - (g->durability == RING_DISK); /* one is the log writer's */
     ret->durability = g->durability;
     ret->when_full = g->when_full;
     ret->timestamps = g->timestamps;

@@ -105,7 +105,7 @@ prepare(struct trial *t, const struct bus_case *bc)
 {
     void (*close)(void *) = bc->c.who == S0 ? guest_close_sub : guest_close_pub;
 
-    if (!bus_leave(&t->b) || !trial_enter(t, &bc->scene))
+    if (!stage_leave(&t->b) || !trial_enter(t, &bc->scene))
         return trial_complain(t, 0, "the guests cannot enter");
     return !bc->is_first || !trial_do(t, bc->c.who, close, NULL);
 }
@@ -117,8 +117,8 @@ begin(struct trial *t, const struct bus_call *c)
 
     /* A seek goes back to what was read last, or to the beginning, which is not there any more. */
     if (c->fn == guest_seek)
-        call.pos = bus_guest(&t->b, S0)->last;
-    return bus_tell(&t->b, c->who, c->fn, &call);
+        call.pos = stage_guest(&t->b, S0)->last;
+    return stage_tell(&t->b, c->who, c->fn, &call);
 }
 
 static bool
@@ -129,9 +129,9 @@ walk(struct trial *t, const struct bus_case *bc, uint64_t *ret_points)
     uint64_t n = 0, states = 0;
 
     for (; v == STEPPER_ON; n++) {
-        if (!states || !bus_is_as(&t->b, t->last)) {
+        if (!states || !stage_is_as(&t->b, t->last)) {
             const char *bad;
-            bus_copy(&t->b, t->last);
+            stage_copy(&t->b, t->last);
             states++;
             bad = trial_judge(t, 1u << bc->c.who);
             if (bad)
@@ -144,8 +144,8 @@ walk(struct trial *t, const struct bus_case *bc, uint64_t *ret_points)
     *ret_points = n;
     if (v != STEPPER_DONE)
         return trial_complain(t, n, "the call does not return");
-    if (bus_guest(&t->b, bc->c.who)->call.result != bc->want)
-        return trial_complain(t, n, leat_strerror(bus_guest(&t->b, bc->c.who)->call.result));
+    if (stage_guest(&t->b, bc->c.who)->call.result != bc->want)
+        return trial_complain(t, n, leat_strerror(stage_guest(&t->b, bc->c.who)->call.result));
     return true;
 }
 
@@ -160,25 +160,13 @@ others_go_on(struct trial *t, int64_t since)
     int r = -EAGAIN;
 
     while (r == -EAGAIN && time(NULL) <= until) {
-        const struct guest *s = bus_guest(&t->b, S0);
+        const struct guest *s = stage_guest(&t->b, S0);
         r = trial_do(t, P1, guest_send, &one);
         if (s->proc.pid && s->sub && !trial_drain(t))
             return trial_complain(t, 0, "a subscriber cannot go on after a death");
     }
     slowest_next_ns = shm_max(slowest_next_ns, (uint64_t)(trial_now_ns() - since));
     return !r || trial_complain(t, 0, "a publisher cannot go on after a death");
-}
-
-static bool
-await_settled(struct trial *t, pid_t pid, int64_t since)
-{
-    while (!bus_settled(&t->b, pid)) {
-        if (trial_now_ns() - since > TRIAL_PATIENCE_S * 1000000000ll)
-            return trial_complain(t, 0, "the daemon leaves something behind");
-        (void)sched_yield();
-    }
-    slowest_settled_ns = shm_max(slowest_settled_ns, (uint64_t)(trial_now_ns() - since));
-    return true;
 }
 
 static bool
@@ -200,8 +188,9 @@ kill_one(struct trial *t, const struct bus_case *bc, uint64_t n)
     stepper_kill(s);
     trial_note(t, bc->c.who);
     t->r.figures.kills++;
-    if (!others_go_on(t, since) || !await_settled(t, pid, since))
+    if (!others_go_on(t, since) || !trial_await_settled(t, pid))
         return trial_complain(t, n, "and that was after so many instructions");
+    slowest_settled_ns = shm_max(slowest_settled_ns, (uint64_t)(trial_now_ns() - since));
     bad = trial_judge(t, 0);
     if (bad)
         return trial_complain(t, n, bad);
@@ -253,7 +242,7 @@ struct duel {
 static bool
 check_wait(const struct duel *d, const struct bus_call *c)
 {
-    const struct guest *g = bus_guest(&d->t->b, c->who);
+    const struct guest *g = stage_guest(&d->t->b, c->who);
 
     return c->fn != guest_wait || g->call.slept == 1 ||
            trial_complain(d->t, d->k, "a sleeper was not woken");
@@ -332,7 +321,7 @@ preempt_form(struct trial *t, const char *part)
         uint64_t schedules = t->r.figures.schedules;
         if (!strstr(p->scene.name, part))
             continue;
-        if (!bus_leave(&t->b) || !one_order(t, p, 0) || !one_order(t, p, 1))
+        if (!stage_leave(&t->b) || !one_order(t, p, 0) || !one_order(t, p, 1))
             return false;
         t->r.figures.cases++;
         printf("  %-40s %6" PRIu64 " schedules\n", p->scene.name,
@@ -354,6 +343,8 @@ main(int argc, char **argv)
     if (x)
         return x;
     good = strcmp(form, "preempt") ? kill_form(&t, part) : preempt_form(&t, part);
+    if (!good)
+        stage_log(&t.b);
     run_summary(&t.r, form);
     trial_close(&t);
     return !good;

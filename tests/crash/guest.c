@@ -1,8 +1,11 @@
 /* guest.c - what the guests of a bus do, each through the library. */
-#include "tests/crash/bus.h"
+#include "tests/crash/stage.h"
 
 #include <errno.h>
 #include <string.h>
+
+/* Long enough for a daemon to be started again meanwhile. */
+#define DURABLE_NS 20000000000ll
 
 static void
 answer(struct guest *g, int r)
@@ -90,6 +93,16 @@ guest_send(void *guest)
     if (!r)
         sent(g, first);
     answer(g, r);
+}
+
+void
+guest_durable(void *guest)
+{
+    struct guest *g = guest;
+
+    guest_send(guest);
+    if (!g->call.result)
+        answer(g, leat_pub_wait_durable(g->pub, g->call.first[0] + g->call.n - 1, DURABLE_NS));
 }
 
 void

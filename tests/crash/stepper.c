@@ -224,9 +224,8 @@ stepper_run_to(struct stepper *s, uint64_t at)
     return v;
 }
 
-/* The letter that /proc gives the process: S when it sleeps in the kernel. */
-static char
-letter(pid_t pid)
+char
+stepper_letter(pid_t pid)
 {
     char path[64], text[512];
     const char *end;
@@ -260,13 +259,34 @@ stepper_settle(struct stepper *s)
         (void)sched_yield();
         if (waitpid(s->pid, &status, __WALL | WNOHANG) == s->pid)
             return verdict(s, status);
-        if (letter(s->pid) != 'S')
+        if (stepper_letter(s->pid) != 'S')
             continue;
         s->asleep = true;
         return STEPPER_ASLEEP;
     }
     stepper_kill(s);
     return STEPPER_STUCK;
+}
+
+void
+stepper_go(struct stepper *s)
+{
+    (void)ptrace(PTRACE_CONT, s->pid, NULL, NULL);
+}
+
+enum stepper_verdict
+stepper_await(struct stepper *s)
+{
+    return await(s);
+}
+
+enum stepper_verdict
+stepper_poll(struct stepper *s)
+{
+    int status;
+
+    return waitpid(s->pid, &status, __WALL | WNOHANG) == s->pid ? verdict(s, status)
+                                                                : STEPPER_ASLEEP;
 }
 
 void

@@ -67,6 +67,15 @@ enum stepper_verdict stepper_finish(struct stepper *s);
  * there. */
 enum stepper_verdict stepper_settle(struct stepper *s);
 
+/* stepper_go lets the call run and does not wait for it; stepper_poll says whether it has come to an end: STEPPER_ASLEEP: not
+ * yet. */
+void stepper_go(struct stepper *s);
+enum stepper_verdict stepper_poll(struct stepper *s);
+enum stepper_verdict stepper_await(struct stepper *s); /* waits for it after all */
+
+/* stepper_letter is what /proc says of a process: S when it sleeps in the kernel. */
+char stepper_letter(pid_t pid);
+
 void stepper_save(const struct stepper *s, struct stepper_state *ret);
 void stepper_load(struct stepper *s, const struct stepper_state *state);
 

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -31,7 +32,7 @@ trial_open(struct trial *ret)
     ret->r.tc = &ret->tc;
     ret->last = malloc(1 << 20);
     ret->fate = calloc(TRIAL_IDS, 1);
-    if (!ret->last || !ret->fate || !bus_open(&ret->b)) {
+    if (!ret->last || !ret->fate || !stage_open(&ret->b)) {
         trial_close(ret);
         return 1;
     }
@@ -41,7 +42,7 @@ trial_open(struct trial *ret)
 void
 trial_close(struct trial *t)
 {
-    bus_close(&t->b);
+    stage_close(&t->b);
     run_close(&t->r);
     free(t->last);
     free(t->fate);
@@ -59,7 +60,7 @@ trial_complain(const struct trial *t, uint64_t n, const char *what)
 void
 trial_note(struct trial *t, enum world_actor who)
 {
-    const struct call *c = &bus_guest(&t->b, who)->call;
+    const struct call *c = &stage_guest(&t->b, who)->call;
 
     for (uint32_t i = 0; c->publishes && i < c->sent * c->n && c->id + i < TRIAL_IDS; i++)
         t->fate[c->id + i] |= SENT;
@@ -68,7 +69,7 @@ trial_note(struct trial *t, enum world_actor who)
 int
 trial_do(struct trial *t, enum world_actor who, void (*fn)(void *), const struct call *call)
 {
-    int r = bus_do(&t->b, who, fn, call);
+    int r = stage_do(&t->b, who, fn, call);
 
     trial_note(t, who);
     return r;
@@ -77,7 +78,7 @@ trial_do(struct trial *t, enum world_actor who, void (*fn)(void *), const struct
 bool
 trial_seen(struct trial *t)
 {
-    struct guest *g = bus_guest(&t->b, S0);
+    struct guest *g = stage_guest(&t->b, S0);
     bool is_lossless = t->scene->kind != LEAT_LIVE;
 
     for (uint32_t i = 0; i < g->seen_count; i++) {
@@ -105,10 +106,10 @@ trial_drain(struct trial *t)
     const struct call all = {.n = WORLD_SEEN};
 
     for (int i = 0; i < READS_MAX; i++) {
-        int r = bus_do(&t->b, S0, guest_receive, &all);
+        int r = stage_do(&t->b, S0, guest_receive, &all);
         if (r)
             return trial_complain(t, t->last_seq, leat_strerror(r));
-        if (!bus_guest(&t->b, S0)->seen_count)
+        if (!stage_guest(&t->b, S0)->seen_count)
             return true;
         if (!trial_seen(t))
             return false;
@@ -140,7 +141,7 @@ trial_send(struct trial *t, enum world_actor who, char letter)
     /* On disk there is room again when the daemon has written. */
     do
         r = trial_do(t, who, guest_send, &call);
-    while (r == -EAGAIN && time(NULL) <= until);
+    while (r == -EAGAIN && time(NULL) <= until && stage_tend(&t->b));
     return r;
 }
 
@@ -151,19 +152,20 @@ trial_enter(struct trial *t, const struct scene *scene)
 
     t->scene = scene;
     t->tc.name = scene->name;
-    if (!bus_use(&t->b, scene->topic, scene->kind, scene->sub))
+    if (!stage_use(&t->b, scene->topic, scene->kind, scene->sub))
         return false;
-    t->reader = bus_guest(&t->b, S0)->proc.pid;
+    t->reader = stage_guest(&t->b, S0)->proc.pid;
     if (t->reader != before) {
         t->first_id = t->b.next_id;
         t->last_seq = 0;
+        t->unacked = 0;
     }
     if (!trial_drain(t))
         return false;
     /* A named subscription begins where it was acknowledged: it need not read all from the log each time. */
     if (scene->sub && t->unacked > UNACKED_MAX) {
         t->unacked = 0;
-        if (bus_do(&t->b, S0, guest_ack, NULL))
+        if (stage_do(&t->b, S0, guest_ack, NULL))
             return trial_complain(t, t->last_seq, "what was received cannot be acknowledged");
     }
     for (const char *c = scene->past; *c; c++)
@@ -177,9 +179,24 @@ trial_judge(struct trial *t, uint32_t dead)
 {
     struct run *r = &t->r;
 
-    if (!bus_import(&t->b, r->w, dead))
+    if (!stage_import(&t->b, r->w, dead))
         return "a copy of the topic cannot be joined";
     truth_start(&r->truth, r->w);
     r->truth.origin = ring_oldest(&r->w->view);
     return run_judge(r, dead);
+}
+
+bool
+trial_await_settled(struct trial *t, pid_t pid)
+{
+    time_t until = time(NULL) + TRIAL_PATIENCE_S;
+
+    while (!stage_settled(&t->b, pid)) {
+        if (time(NULL) > until)
+            return trial_complain(t, 0, "the daemon leaves something behind of a dead process");
+        if (!stage_tend(&t->b))
+            return false;
+        (void)sched_yield();
+    }
+    return true;
 }

@@ -2,7 +2,7 @@
 #ifndef TESTS_CRASH_TRIAL_H
 #define TESTS_CRASH_TRIAL_H
 
-#include "tests/crash/bus.h"
+#include "tests/crash/stage.h"
 
 #define TRIAL_IDS (1u << 22)
 #define TRIAL_PATIENCE_S 20
@@ -23,7 +23,7 @@ struct scene {
 
 struct trial {
     struct run r;
-    struct bus b;
+    struct stage b;
     const struct scene *scene;
     struct test_case tc; /* of the scene's name */
     unsigned char *last; /* a copy of the topic */
@@ -62,6 +62,9 @@ int trial_send(struct trial *t, enum world_actor who, char letter);
 
 /* trial_judge checks a copy of the topic in which the actors of `dead` (a bit each) have died: NULL or what is wrong. */
 const char *trial_judge(struct trial *t, uint32_t dead);
+
+/* trial_await_settled waits until the daemon has cleaned up after a process that died. */
+bool trial_await_settled(struct trial *t, pid_t pid);
 
 int64_t trial_now_ns(void);
 

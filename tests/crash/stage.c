@@ -1,4 +1,4 @@
-#include "tests/crash/bus.h"
+#include "tests/crash/stage.h"
 
 #include "shm/name.h"
 #include "shm/segment.h"
@@ -25,7 +25,7 @@ failed(const char *what, const char *why)
 }
 
 struct guest *
-bus_guest(struct bus *b, enum world_actor who)
+stage_guest(struct stage *b, enum world_actor who)
 {
     return &b->guests[who == S0 ? 2 : who];
 }
@@ -41,9 +41,9 @@ leatd(void)
 }
 
 static void
-run_leatd(const struct bus *b, int ready)
+run_leatd(const struct stage *b, int ready)
 {
-    char fd[16], log[BUS_DIR + 16], store[BUS_DIR + 16];
+    char fd[16], log[STAGE_DIR + 16], store[STAGE_DIR + 16];
     int out;
 
     (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -59,11 +59,9 @@ run_leatd(const struct bus *b, int ready)
 }
 
 bool
-bus_start_daemon(struct bus *b)
+stage_fork_daemon(struct stage *b, void (*before)(const void *), const void *arg, int *ret_ready)
 {
     int ready[2];
-    char byte;
-    ssize_t n;
 
     if (pipe(ready))
         return failed("leatd", strerror(errno));
@@ -71,14 +69,80 @@ bus_start_daemon(struct bus *b)
     b->daemon = fork();
     if (!b->daemon) {
         (void)close(ready[0]);
+        before(arg);
         run_leatd(b, ready[1]);
     }
     (void)close(ready[1]);
+    *ret_ready = ready[0];
+    return b->daemon > 0;
+}
+
+static void
+arm_point(const void *point)
+{
+    char text[96];
+
+    if (!point)
+        return;
+    (void)snprintf(text, sizeof text, "%s=kill", (const char *)point);
+    (void)setenv("LEAT_TESTPOINT", text, 1);
+}
+
+bool
+stage_start_daemon(struct stage *b, const char *point)
+{
+    char byte;
+    ssize_t n;
+    int ready;
+
+    if (!stage_fork_daemon(b, arm_point, point, &ready))
+        return false;
     do
-        n = read(ready[0], &byte, 1);
+        n = read(ready, &byte, 1);
     while (n < 0 && errno == EINTR);
-    (void)close(ready[0]);
-    return n == 1 || failed("leatd", "it did not start");
+    (void)close(ready);
+    return n == 1 || point || failed("leatd", "it did not start");
+}
+
+bool
+stage_daemon_is_dead(struct stage *b)
+{
+    if (b->daemon > 0 && waitpid(b->daemon, NULL, WNOHANG) == b->daemon)
+        b->daemon = 0;
+    return b->daemon <= 0;
+}
+
+bool
+stage_tend(struct stage *b)
+{
+    if (!stage_daemon_is_dead(b))
+        return true;
+    b->deaths++;
+    return stage_start_daemon(b, NULL);
+}
+
+bool
+stage_daemon_rests(const struct stage *b)
+{
+    return b->daemon > 0 && stepper_letter(b->daemon) == 'S';
+}
+
+void
+stage_log(const struct stage *b)
+{
+    char path[STAGE_DIR + 16], text[4096];
+    FILE *f;
+    size_t n;
+
+    (void)snprintf(path, sizeof path, "%s/leatd.log", b->dir);
+    f = fopen(path, "r");
+    if (!f)
+        return;
+    if (fseek(f, -(long)sizeof text, SEEK_END))
+        rewind(f);
+    n = fread(text, 1, sizeof text, f);
+    (void)fclose(f);
+    printf("-- the daemon's last words:\n%.*s\n", (int)n, text);
 }
 
 static void
@@ -93,7 +157,7 @@ end(pid_t *pid, int signal_number)
 }
 
 void
-bus_kill_daemon(struct bus *b)
+stage_kill_daemon(struct stage *b)
 {
     end(&b->daemon, SIGKILL);
 }
@@ -114,7 +178,7 @@ make_topic(leat_bus *bus, const char *name, uint32_t durability, uint32_t when_f
 }
 
 static bool
-make_topics(struct bus *b)
+make_topics(struct stage *b)
 {
     struct leat_options options = LEAT_OPTIONS_INIT;
     leat_bus *bus;
@@ -136,20 +200,20 @@ make_topics(struct bus *b)
 }
 
 bool
-bus_open(struct bus *b)
+stage_open(struct stage *b)
 {
-    *b = (struct bus){.dir = "/tmp/leat-crash.XXXXXX", .next_id = 1};
-    b->guests = mmap(NULL, BUS_GUESTS * sizeof *b->guests, PROT_READ | PROT_WRITE,
+    *b = (struct stage){.dir = "/tmp/leat-crash.XXXXXX", .next_id = 1};
+    b->guests = mmap(NULL, STAGE_GUESTS * sizeof *b->guests, PROT_READ | PROT_WRITE,
                      MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (b->guests == MAP_FAILED || !mkdtemp(b->dir))
         return failed("bus", strerror(errno));
     (void)snprintf(b->path, sizeof b->path, "%s/bus", b->dir);
     shm_name_prefix(b->path, b->prefix);
-    return bus_start_daemon(b) && make_topics(b);
+    return stage_start_daemon(b, NULL) && make_topics(b);
 }
 
 static void
-unmap(struct bus *b)
+unmap(struct stage *b)
 {
     shm_segment_unmap(b->topic.data, b->topic.data_size);
     shm_segment_unmap(b->topic.control, b->topic.control_size);
@@ -157,12 +221,12 @@ unmap(struct bus *b)
 }
 
 void
-bus_close(struct bus *b)
+stage_close(struct stage *b)
 {
-    char command[BUS_DIR + 16];
+    char command[STAGE_DIR + 16];
     pid_t pid;
 
-    for (int i = 0; i < BUS_GUESTS; i++)
+    for (int i = 0; i < STAGE_GUESTS; i++)
         stepper_kill(&b->guests[i].proc);
     unmap(b);
     end(&b->daemon, SIGTERM);
@@ -205,28 +269,28 @@ map(const char *prefix, const char *topic, enum shm_kind kind, struct topic_map 
 }
 
 uint64_t
-bus_size(const struct bus *b)
+stage_size(const struct stage *b)
 {
     return b->topic.control_size + b->topic.data_size;
 }
 
 /* The control object first: positions are copied before the tail that they are behind. */
 void
-bus_copy(const struct bus *b, unsigned char *to)
+stage_copy(const struct stage *b, unsigned char *to)
 {
     memcpy(to, b->topic.control, b->topic.control_size);
     memcpy(to + b->topic.control_size, b->topic.data, b->topic.data_size);
 }
 
 bool
-bus_is_as(const struct bus *b, const unsigned char *copy)
+stage_is_as(const struct stage *b, const unsigned char *copy)
 {
     return !memcmp(copy, b->topic.control, b->topic.control_size) &&
            !memcmp(copy + b->topic.control_size, b->topic.data, b->topic.data_size);
 }
 
-static bool
-view(const struct bus *b, struct ring_view *ret)
+bool
+stage_view(const struct stage *b, struct ring_view *ret)
 {
     struct ring_maps maps = {.data = b->topic.data,
                              .control = b->topic.control,
@@ -237,32 +301,37 @@ view(const struct bus *b, struct ring_view *ret)
     return !ring_join(ret, &maps, &version);
 }
 
-bool
-bus_settled(const struct bus *b, pid_t pid)
+uint32_t
+stage_lines(const struct stage *b, pid_t pid)
 {
     struct ring_view v;
+    uint32_t n = 0;
 
-    if (!view(b, &v))
-        return false;
+    if (!stage_view(b, &v))
+        return UINT32_MAX;
     for (uint32_t i = 0; i < v.geo.max_publishers; i++)
-        if (atom_load_acquire(&ring_entry(&v, i)->state) != RING_ENTRY_FREE && /* acquire: ENTRY */
-            ring_entry(&v, i)->pid == (uint32_t)pid)
-            return false;
+        n += atom_load_acquire(&ring_entry(&v, i)->state) != RING_ENTRY_FREE && /* acquire: ENTRY */
+             ring_entry(&v, i)->pid == (uint32_t)pid;
     for (uint32_t i = 0; i < v.geo.max_cursors; i++) {
         uint64_t word = atom_load_acquire(ring_cursor_word(&v, i)); /* acquire: CURSOR_STATE */
-        if (ring_cursor_state_of(word) != RING_CURSOR_FREE &&
-            ring_cursor(&v, i)->pid == (uint32_t)pid)
-            return false;
+        n += ring_cursor_state_of(word) != RING_CURSOR_FREE &&
+             ring_cursor(&v, i)->pid == (uint32_t)pid;
     }
-    return true;
+    return n;
+}
+
+bool
+stage_settled(const struct stage *b, pid_t pid)
+{
+    return !stage_lines(b, pid);
 }
 
 /* --- guests ----------------------------------------------------------------------------------------- */
 
 struct stepper *
-bus_tell(struct bus *b, enum world_actor who, void (*fn)(void *), const struct call *call)
+stage_tell(struct stage *b, enum world_actor who, void (*fn)(void *), const struct call *call)
 {
-    struct guest *g = bus_guest(b, who);
+    struct guest *g = stage_guest(b, who);
 
     if (call)
         g->call = *call;
@@ -277,17 +346,17 @@ bus_tell(struct bus *b, enum world_actor who, void (*fn)(void *), const struct c
 }
 
 int
-bus_do(struct bus *b, enum world_actor who, void (*fn)(void *), const struct call *call)
+stage_do(struct stage *b, enum world_actor who, void (*fn)(void *), const struct call *call)
 {
-    if (stepper_finish(bus_tell(b, who, fn, call)) != STEPPER_DONE)
+    if (stepper_finish(stage_tell(b, who, fn, call)) != STEPPER_DONE)
         return -EINTR;
-    return bus_guest(b, who)->call.result;
+    return stage_guest(b, who)->call.result;
 }
 
 static bool
-bring(struct bus *b, enum world_actor who)
+bring(struct stage *b, enum world_actor who)
 {
-    struct guest *g = bus_guest(b, who);
+    struct guest *g = stage_guest(b, who);
     int r;
 
     if (g->proc.pid)
@@ -301,14 +370,27 @@ bring(struct bus *b, enum world_actor who)
     g->last = 0;
     memcpy(g->path, b->path, sizeof g->path);
     g->topic = b->topic.name;
-    r = bus_do(b, who, who == S0 ? guest_open_sub : guest_open_pub, NULL);
+    /* A daemon that dies meanwhile is there again at the second or third time. */
+    r = -EAGAIN;
+    for (int i = 0; r && i < 3 && stage_tend(b); i++)
+        r = stage_do(b, who, who == S0 ? guest_open_sub : guest_open_pub, NULL);
     return !r || failed("a guest cannot enter", leat_strerror(r));
 }
 
-bool
-bus_use(struct bus *b, const char *topic, uint32_t kind, const char *name)
+int
+stage_reopen(struct stage *b, enum world_actor who)
 {
-    struct guest *s = bus_guest(b, S0);
+    const struct guest *g = stage_guest(b, who);
+
+    if (who == S0)
+        return g->sub ? 0 : stage_do(b, who, guest_open_sub, NULL);
+    return g->pub ? 0 : stage_do(b, who, guest_open_pub, NULL);
+}
+
+bool
+stage_use(struct stage *b, const char *topic, uint32_t kind, const char *name)
+{
+    struct guest *s = stage_guest(b, S0);
 
     if (b->topic.name != topic) {
         unmap(b);
@@ -324,16 +406,18 @@ bus_use(struct bus *b, const char *topic, uint32_t kind, const char *name)
 }
 
 bool
-bus_leave(struct bus *b)
+stage_leave(struct stage *b)
 {
     time_t until = time(NULL) + PATIENCE_S;
 
-    for (int i = 0; i < BUS_GUESTS; i++) {
+    for (int i = 0; i < STAGE_GUESTS; i++) {
         pid_t pid = b->guests[i].proc.pid;
         stepper_kill(&b->guests[i].proc);
-        while (pid && b->topic.name && !bus_settled(b, pid)) {
+        while (pid && b->topic.name && !stage_settled(b, pid)) {
             if (time(NULL) > until)
                 return failed(b->topic.name, "the daemon does not clean up after a guest");
+            if (!stage_tend(b))
+                return false;
             (void)sched_yield();
         }
     }
@@ -357,7 +441,7 @@ play_cursor(struct world *w, struct actor *a, uint32_t i)
 }
 
 static void
-play_entries(struct bus *b, struct world *w, uint32_t dead)
+play_entries(struct stage *b, struct world *w, uint32_t dead)
 {
     for (uint32_t i = 0; i < w->view.geo.max_publishers; i++) {
         struct ring_entry *e = ring_entry(&w->view, i);
@@ -374,7 +458,7 @@ play_entries(struct bus *b, struct world *w, uint32_t dead)
 }
 
 static void
-play_cursors(struct bus *b, struct world *w)
+play_cursors(struct stage *b, struct world *w)
 {
     for (uint32_t i = 0; i < w->view.geo.max_cursors; i++) {
         uint64_t word = atom_load_relaxed(ring_cursor_word(&w->view, i));
@@ -388,7 +472,7 @@ play_cursors(struct bus *b, struct world *w)
 }
 
 bool
-bus_import(struct bus *b, struct world *w, uint32_t dead)
+stage_import(struct stage *b, struct world *w, uint32_t dead)
 {
     struct ring_maps maps = {.data_size = b->topic.data_size,
                              .control_size = b->topic.control_size};
@@ -396,11 +480,11 @@ bus_import(struct bus *b, struct world *w, uint32_t dead)
 
     memset(w, 0, sizeof *w);
     w->shared = shm_align(sizeof *w, SHM_PAGE);
-    w->size = w->shared + bus_size(b);
+    w->size = w->shared + stage_size(b);
     w->next_id = b->next_id;
     maps.control = world_shared(w);
     maps.data = world_shared(w) + b->topic.control_size;
-    bus_copy(b, world_shared(w));
+    stage_copy(b, world_shared(w));
     if (ring_join(&w->view, &maps, &version))
         return false;
     w->shape.overwrite = w->view.geo.when_full == RING_OVERWRITE;

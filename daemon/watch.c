@@ -238,8 +238,11 @@ watch_init(struct topic *t)
 void
 watch_begin(struct topic *t)
 {
-    if (t->store)
+    if (t->store) {
+        /* A former daemon may have died after it had saved a floor and before it said so. */
+        watch_saved(t);
         arm_acks(t);
+    }
     watch_ask(t);
 }
 

@@ -347,6 +347,21 @@ is_witnessed(const struct image *m, unsigned k)
     return false;
 }
 
+/* Small batches, until so many of them stand in one segment, the last. */
+static void
+fill_last_segment(struct rig *rig, unsigned batches)
+{
+    uint64_t first = 0;
+
+    for (unsigned n = 0; n < batches; n++) {
+        publish_some(rig, 3);
+        rig_wait_durable(rig, rig->next - 1);
+        if (store__seg_last(rig->store)->first != first)
+            n = 0;
+        first = store__seg_last(rig->store)->first;
+    }
+}
+
 /* A log of two segments or more; the last has small batches and some that were in flight together. */
 static struct rig *
 make_log(const struct rig_options *o)
@@ -362,8 +377,7 @@ make_log(const struct rig_options *o)
     for (unsigned i = 0; i < 30; i++)
         rig_publish(rig, 20000);
     rig_wait_durable(rig, rig->next - 1);
-    publish_some(rig, 3);
-    rig_wait_durable(rig, rig->next - 1);
+    fill_last_segment(rig, 12);
     stop(rig);
     return rig;
 }

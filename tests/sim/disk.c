@@ -446,7 +446,8 @@ write_image(struct sim *sim, struct prng *random, int dir, const struct sim_entr
     if (!image || fd < 0)
         abort();
     memset(image, 0, room + 1);
-    memcpy(image, f->sure, shm_min(f->room, room));
+    if (f->room)
+        memcpy(image, f->sure, shm_min(f->room, room));
     for (w = f->writes; w; w = w->next) {
         maybe_write(random, image, w);
         if (prng_below(random, 2))

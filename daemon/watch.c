@@ -41,20 +41,20 @@ watch_saved(struct topic *t)
                                store_floor_saved(t->store, t->cursors[i].name));
 }
 
-/* Whether a named cursor has acknowledged more than is known, as far as it may be saved. */
+/* Whether a named cursor has acknowledged more than is known. What waits for the disk is news too: nobody rings when it becomes
+ * durable. */
 static bool
 has_news(const struct topic *t)
 {
     const struct ring_view *v = &t->memory.view;
-    uint64_t durable = atom_load_acquire(&ring_daemon(v)->durable); /* acquire: DURABLE */
+    uint64_t tail = atom_load_acquire(ring_tail(v)); /* acquire: CLAIM */
 
     for (uint32_t i = 0; i < v->geo.max_cursors; i++) {
         uint64_t acked, now = 0;
         if (!t->cursors[i].name)
             continue;
         acked = atom_load_acquire(&ring_cursor(v, i)->acked); /* acquire: ACK */
-        if (!store_floor_get(t->store, t->cursors[i].name, &now) &&
-            shm_min(acked, durable + 1) > now)
+        if (!store_floor_get(t->store, t->cursors[i].name, &now) && shm_min(acked, tail) > now)
             return true;
     }
     return false;

@@ -321,6 +321,35 @@ calls_of_work(struct trial *t, const struct work *w)
     return true;
 }
 
+/* --- a disk that is late ---------------------------------------------------------------------------------------- */
+
+/* What was acknowledged before it was durable is saved once it is, although nobody says so again. The daemon is stopped for
+ * longer than the pause between two looks at what was acknowledged, with the flush under way. */
+static bool
+late_disk(struct trial *t)
+{
+    const struct work *w = &works[WORKS - 1];
+    uint32_t rounds = t->r.full ? 50 : 5;
+
+    for (uint32_t i = 0; i < rounds; i++) {
+        time_t until = time(NULL) + TRIAL_PATIENCE_S;
+        if (!prepare(t, w) || trial_send(t, P0, 'i') || !trial_drain(t) ||
+            stage_do(&t->b, S0, guest_ack, NULL))
+            return complain(t, 0, "nothing can be acknowledged");
+        (void)kill(t->b.daemon, SIGSTOP);
+        (void)poll(NULL, 0, 120 + (int)run_random(&t->r, 40));
+        (void)kill(t->b.daemon, SIGCONT);
+        while (!is_done(t, w, stage_guest(&t->b, S0)->proc.pid)) {
+            if (time(NULL) > until)
+                return complain(t, 0, "what was acknowledged is not saved when the disk is late");
+            (void)sched_yield();
+        }
+    }
+    t->r.figures.cases++;
+    printf("  %-40s %5" PRIu32 " rounds\n", "acknowledge, the disk is late", rounds);
+    return true;
+}
+
 /* --- its start ------------------------------------------------------------------------------------------------ */
 
 static void
@@ -413,6 +442,8 @@ calls_form(struct trial *t, const char *part)
     for (size_t i = 0; i < WORKS; i++)
         if (strstr(works[i].scene.name, part) && !calls_of_work(t, &works[i]))
             return false;
+    if (strstr("acknowledge, the disk is late", part) && !late_disk(t))
+        return false;
     for (size_t i = 0; i < WORKS && strstr("start", part); i++)
         if (works[i].after == DIES && works[i].c.who == P0 && !calls_of_start(t, &works[i]))
             return false;

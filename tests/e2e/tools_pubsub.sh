@@ -119,4 +119,5 @@ export LEAT_BUS=$work/private
 echo hello | leat pub first.topic || fail "pub with autostart"
 is "through the private daemon" "$(leat cat first.topic)" hello
 "$LEATD" --socket "$LEAT_BUS" --stop --purge >"$work/out" 2>&1 || fail "stopping it: $(cat "$work/out")"
+LEAT_BUS=$work/bus # the one that is cleaned up
 finish

@@ -755,12 +755,14 @@ static struct {
     unsigned long left;
 } kill_at;
 
+#if defined(LEAT_TESTPOINTS)
 static void
 maybe_die(const char *name)
 {
     if (!strcmp(name, kill_at.name) && !--kill_at.left)
         (void)kill(getpid(), SIGKILL);
 }
+#endif
 
 /* The daemon's life in a child: recovers or creates, and writes what it publishes itself, until it is
  * killed. Exit code 0: it was not, and has written `until` messages more. */

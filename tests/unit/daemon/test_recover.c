@@ -750,12 +750,12 @@ a_given_up_segment_is_the_last_again(void **state)
 
 /* --- killed ------------------------------------------------------------------------------ */
 
+#if defined(LEAT_TESTPOINTS)
 static struct {
     char name[64];
     unsigned long left;
 } kill_at;
 
-#if defined(LEAT_TESTPOINTS)
 static void
 maybe_die(const char *name)
 {

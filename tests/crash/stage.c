@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -127,6 +128,31 @@ stage_daemon_rests(const struct stage *b)
     return b->daemon > 0 && stepper_letter(b->daemon) == 'S';
 }
 
+static void
+show_lines(const struct stage *b)
+{
+    struct ring_view v;
+
+    if (!stage_view(b, &v))
+        return;
+    printf("-- %s: tail %" PRIu64 ", durable %" PRIu64 ", state %" PRIu64 "\n", b->topic.name,
+           atom_load_relaxed(ring_tail(&v)), atom_load_relaxed(&ring_daemon(&v)->durable),
+           atom_load_relaxed(&ring_daemon(&v)->state));
+    for (uint32_t i = 0; i < v.geo.max_publishers; i++)
+        printf("   entry %" PRIu32 ": state %" PRIu64 ", pid %" PRIu32 ", intent %" PRIx64 "\n", i,
+               atom_load_relaxed(&ring_entry(&v, i)->state), ring_entry(&v, i)->pid,
+               atom_load_relaxed(&ring_line(&v, i)->intent));
+    for (uint32_t i = 0; i < v.geo.max_cursors; i++)
+        printf("   cursor %" PRIu32 ": word %" PRIx64 ", pid %" PRIu32 ", at %" PRIu64
+               ", acknowledged %" PRIu64 ", saved %" PRIu64 "\n",
+               i, atom_load_relaxed(ring_cursor_word(&v, i)), ring_cursor(&v, i)->pid,
+               atom_load_relaxed(&ring_cursor(&v, i)->pos),
+               atom_load_relaxed(&ring_cursor(&v, i)->acked),
+               atom_load_relaxed(&ring_cursor(&v, i)->saved));
+    for (int i = 0; i < STAGE_GUESTS; i++)
+        printf("   guest %d: pid %d\n", i, (int)b->guests[i].proc.pid);
+}
+
 void
 stage_log(const struct stage *b)
 {
@@ -134,6 +160,8 @@ stage_log(const struct stage *b)
     FILE *f;
     size_t n;
 
+    if (b->topic.data && b->topic.control)
+        show_lines(b);
     (void)snprintf(path, sizeof path, "%s/leatd.log", b->dir);
     f = fopen(path, "r");
     if (!f)

@@ -66,7 +66,7 @@ bool stage_tend(struct stage *b);
 /* Whether the daemon has nothing to do for now. */
 bool stage_daemon_rests(const struct stage *b);
 
-/* stage_log prints the end of what the daemon has reported. */
+/* stage_log prints who holds what in the topic, and the end of what the daemon has reported. */
 void stage_log(const struct stage *b);
 
 /* stage_fork_daemon makes the process that will become the daemon, with `before` called in it; *ret_ready is readable

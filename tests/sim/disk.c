@@ -9,7 +9,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define SECTOR 512
+#define SECTOR 512u
+#define PAGE 4096u
 
 /* --- what is known ---------------------------------------------------------------------------- */
 
@@ -41,15 +42,40 @@ file_of(struct sim *sim, uint64_t ino)
     return &sim->file[sim->files++];
 }
 
+static void *
+zeros(uint64_t size)
+{
+    void *p = calloc(1, size);
+
+    if (!p)
+        abort();
+    return p;
+}
+
+/* Files are mostly zeros: what is not copied costs no memory. */
+static void
+copy_content(uint8_t *to, const uint8_t *from, uint64_t len)
+{
+    static const uint8_t nothing[PAGE];
+
+    for (uint64_t at = 0; at < len; at += PAGE) {
+        uint64_t n = shm_min(PAGE, len - at);
+        if (memcmp(from + at, nothing, n) != 0)
+            memcpy(to + at, from + at, n);
+    }
+}
+
 static void
 make_room(struct sim_file *f, uint64_t size)
 {
+    uint8_t *sure;
+
     if (size <= f->room)
         return;
-    f->sure = realloc(f->sure, size);
-    if (!f->sure)
-        abort();
-    memset(f->sure + f->room, 0, size - f->room);
+    sure = zeros(size);
+    copy_content(sure, f->sure, f->room);
+    free(f->sure);
+    f->sure = sure;
     f->room = size;
 }
 
@@ -97,10 +123,8 @@ apply(struct sim_entry *entries, unsigned *n, const struct sim_change *c)
 static void
 change(struct sim *sim, const char *from, const char *to, uint64_t ino)
 {
-    struct sim_change *c = calloc(1, sizeof *c), **at = &sim->changes;
+    struct sim_change *c = zeros(sizeof *c), **at = &sim->changes;
 
-    if (!c)
-        abort();
     c->step = sim->step;
     c->ino = ino;
     (void)snprintf(c->from, sizeof c->from, "%s", from ? from : "");
@@ -158,10 +182,8 @@ static void
 note_write(struct sim *sim, const struct io_req *req)
 {
     struct sim_file *f = file_of(sim, ino_of(req->fd));
-    struct sim_write *w = calloc(1, sizeof *w + req->len), **at = &f->writes;
+    struct sim_write *w = zeros(sizeof *w + req->len), **at = &f->writes;
 
-    if (!w)
-        abort();
     w->off = req->off;
     w->len = req->len;
     memcpy(w->bytes, req->buf, req->len);
@@ -230,7 +252,8 @@ perform(struct sim *sim, const struct io_req *req)
         n = pwrite(req->fd, req->buf, req->len, (off_t)req->off);
         if (n != (ssize_t)req->len)
             return n < 0 ? -errno : -EIO;
-        write_done(sim, req);
+        if (!sim->forgets)
+            write_done(sim, req);
         return n;
     case IO_SYNC:
         if (ino_of(req->fd) == sim->dir_ino)
@@ -255,7 +278,7 @@ sim_begin(struct io *io)
     struct io_req *req;
 
     while ((req = io__take(io))) {
-        if (req->verb == IO_WRITE)
+        if (req->verb == IO_WRITE && !sim->forgets)
             note_write(sim, req);
         /* The step in which a sync began: what was done before is covered by it. */
         req->covered = (struct io_req *)(uintptr_t)(sim->step + 1);
@@ -337,6 +360,7 @@ load_file(struct sim *sim, int dir, const char *name)
     struct sim_entry *e = &sim->entry[sim->entries++];
     struct sim_file *f;
     struct stat st;
+    off_t at = 0;
 
     if (fd < 0 || fstat(fd, &st) || sim->entries > SIM_NAMES)
         abort();
@@ -345,11 +369,11 @@ load_file(struct sim *sim, int dir, const char *name)
     f = file_of(sim, e->ino);
     f->size = f->sure_size = (uint64_t)st.st_size;
     make_room(f, f->size);
-    for (uint64_t at = 0; at < f->size;) {
-        ssize_t n = pread(fd, f->sure + at, f->size - at, (off_t)at);
+    while (at < st.st_size && (at = lseek(fd, at, SEEK_DATA)) >= 0) {
+        ssize_t n = pread(fd, f->sure + at, f->size - (uint64_t)at, at);
         if (n <= 0)
             abort();
-        at += (uint64_t)n;
+        at += n;
     }
     close(fd);
 }
@@ -399,12 +423,64 @@ sim_open(int store_dir, const char *topic, uint64_t seed)
 
 /* --- the cut ---------------------------------------------------------------------------------- */
 
-/* Of a write that is not certain: nothing, all, or some of its sectors, one of them perhaps garbage. */
-static void
-maybe_write(struct prng *random, uint8_t *image, const struct sim_write *w)
+uint64_t
+sim_choose(struct sim_choice *c, uint64_t n)
 {
-    uint64_t how = prng_below(random, 4);
-    uint32_t grain = how == 2 ? SECTOR : 4096;
+    if (!c->walks)
+        return prng_below(&c->random, n);
+    if (c->at == SIM_CHOICES || n > UINT16_MAX)
+        abort();
+    if (c->at == c->known) {
+        c->took[c->known] = 0;
+        c->of[c->known++] = (uint16_t)n;
+    }
+    return c->took[c->at++];
+}
+
+bool
+sim_choice_next(struct sim_choice *c)
+{
+    c->known = c->at;
+    c->at = 0;
+    while (c->known && ++c->took[c->known - 1] == c->of[c->known - 1])
+        c->known--;
+    return c->known;
+}
+
+/* Some pieces of a write, where they make a difference; in a walk they are coarse enough to be few. */
+static void
+tear(struct sim_choice *c, uint8_t *image, const struct sim_write *w, uint32_t grain)
+{
+    if (c->walks)
+        grain = w->len <= 8 * SECTOR ? SECTOR : (w->len / 8 + PAGE - 1) / PAGE * PAGE;
+    for (uint32_t at = 0; at < w->len; at += grain) {
+        uint32_t n = w->len - at < grain ? w->len - at : grain;
+        if (memcmp(image + w->off + at, w->bytes + at, n) != 0 && sim_choose(c, 2))
+            memcpy(image + w->off + at, w->bytes + at, n);
+    }
+}
+
+/* A sector that is being rewritten with the durable bytes of the batch before keeps them: devices write a sector or they do not.
+ * Only one that was never certain can hold garbage. */
+static void
+spoil(struct sim_choice *c, uint8_t *image, const struct sim_write *w)
+{
+    uint64_t sectors = w->len / SECTOR, few = c->walks ? shm_min(sectors, 3) : sectors;
+    uint8_t *at = image + w->off + sim_choose(c, few) * (sectors / few) * SECTOR;
+
+    for (uint32_t i = 0; i < SECTOR; i++)
+        if (at[i])
+            return;
+    for (uint32_t i = 0; i < SECTOR; i++)
+        at[i] = (uint8_t)prng_next(&c->random);
+}
+
+/* Of a write that is not certain: nothing, all, or some of its sectors, one of them perhaps garbage. In a walk the choice between the
+ * sectors holds nothing and all. */
+static void
+maybe_write(struct sim_choice *c, uint8_t *image, const struct sim_write *w)
+{
+    uint64_t how = c->walks ? 2 : sim_choose(c, 4);
 
     if (how == 0)
         return;
@@ -412,76 +488,81 @@ maybe_write(struct prng *random, uint8_t *image, const struct sim_write *w)
         memcpy(image + w->off, w->bytes, w->len);
         return;
     }
-    for (uint32_t at = 0; at < w->len; at += grain) {
-        uint32_t n = w->len - at < grain ? w->len - at : grain;
-        if (prng_below(random, 2))
-            memcpy(image + w->off + at, w->bytes + at, n);
-    }
-    if (w->len >= SECTOR && !prng_below(random, 4)) {
-        uint64_t at = w->off + prng_below(random, w->len / SECTOR) * SECTOR;
-        /* A sector that is being rewritten with the durable bytes of the batch before keeps them: devices write a sector or they
-         * do not. Only one that was never certain can hold garbage. */
-        for (uint32_t i = 0; i < SECTOR; i++)
-            if (image[at + i])
-                return;
-        for (uint32_t i = 0; i < SECTOR; i++)
-            image[at + i] = (uint8_t)prng_next(random);
-    }
+    tear(c, image, w, how == 2 ? SECTOR : PAGE);
+    if (w->len >= SECTOR && !sim_choose(c, c->walks ? 2 : 4))
+        spoil(c, image, w);
 }
 
 static int
-write_image(struct sim *sim, struct prng *random, int dir, const struct sim_entry *e)
+write_content(int fd, const uint8_t *image, uint64_t size)
+{
+    static const uint8_t nothing[PAGE];
+
+    for (uint64_t at = 0; at < size; at += PAGE) {
+        uint64_t n = shm_min(PAGE, size - at);
+        if (memcmp(image + at, nothing, n) != 0 &&
+            pwrite(fd, image + at, n, (off_t)at) != (ssize_t)n)
+            return -EIO;
+    }
+    return ftruncate(fd, (off_t)size) ? -errno : 0;
+}
+
+static int
+write_image(struct sim *sim, struct sim_choice *c, int dir, const struct sim_entry *e)
 {
     const struct sim_file *f = file_of(sim, e->ino);
-    uint64_t size = prng_below(random, 2) ? f->size : f->sure_size,
-             room = shm_max(f->size, f->sure_size);
-    uint8_t *image = calloc(1, room + 1);
+    uint64_t size = f->size != f->sure_size && sim_choose(c, 2) ? f->size : f->sure_size;
+    uint64_t room = shm_max(f->room, shm_max(f->size, f->sure_size));
     const struct sim_write *w;
-    int fd = openat(dir, e->name, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-    ssize_t n = 0;
+    uint8_t *image;
+    int fd, r;
 
     for (w = f->writes; w; w = w->next)
         room = shm_max(room, w->off + w->len);
-    image = realloc(image, room + 1);
-    if (!image || fd < 0)
-        abort();
-    memset(image, 0, room + 1);
-    if (f->room)
-        memcpy(image, f->sure, shm_min(f->room, room));
+    image = zeros(room + 1);
+    copy_content(image, f->sure, f->room);
     for (w = f->writes; w; w = w->next) {
-        maybe_write(random, image, w);
-        if (prng_below(random, 2))
-            size = shm_max(size, w->off + w->len);
+        maybe_write(c, image, w);
+        if (size < w->off + w->len && sim_choose(c, 2))
+            size = w->off + w->len;
     }
-    for (uint64_t at = 0; at < size && n >= 0; at += (uint64_t)n)
-        n = pwrite(fd, image + at, size - at, (off_t)at);
+    fd = openat(dir, e->name, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    r = fd < 0 ? -errno : write_content(fd, image, size);
     free(image);
     close(fd);
-    return n < 0 ? -errno : 0;
+    return r;
+}
+
+/* Of the names that were changed: none, all, some from the first on, or any. */
+static unsigned
+change_names(const struct sim *sim, struct sim_choice *c, struct sim_entry *entries)
+{
+    uint64_t how = c->walks ? 2 : sim_choose(c, 3);
+    unsigned n = sim->entries;
+
+    memcpy(entries, sim->entry, sizeof sim->entry);
+    for (const struct sim_change *change = sim->changes; change; change = change->next) {
+        if (how == 0 && !sim_choose(c, 4))
+            break;
+        if (how == 2 && sim_choose(c, 2))
+            continue;
+        apply(entries, &n, change);
+    }
+    return n;
 }
 
 int
-sim_cut(struct sim *sim, struct prng *random, int to_dir)
+sim_cut(struct sim *sim, struct sim_choice *c, int to_dir)
 {
     struct sim_entry entries[SIM_NAMES];
-    unsigned n = sim->entries;
-    uint64_t how = prng_below(random, 3);
+    unsigned n = change_names(sim, c, entries);
     int dir, r = 0;
 
-    memcpy(entries, sim->entry, sizeof entries);
-    /* None, all, some from the first on, or any. */
-    for (const struct sim_change *c = sim->changes; c; c = c->next) {
-        if (how == 0 && !prng_below(random, 4))
-            break;
-        if (how == 2 && prng_below(random, 2))
-            continue;
-        apply(entries, &n, c);
-    }
     if (mkdirat(to_dir, sim->topic, 0700))
         return -errno;
     dir = openat(to_dir, sim->topic, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     for (unsigned i = 0; !r && i < n; i++)
-        r = write_image(sim, random, dir, &entries[i]);
+        r = write_image(sim, c, dir, &entries[i]);
     close(dir);
     return r;
 }

@@ -62,14 +62,32 @@ struct sim {
     struct sim_change *changes;
     struct io_list flight;
     bool immediate; /* complete everything at once (recovery waits for each) */
+    bool forgets;   /* keeps nothing for a cut: it will not be cut again */
     void (*moment)(struct sim *sim, void *user);
     void *user;
 };
+
+/* A cut leaves much open. A choice is made by chance, or, in a walk, each in its turn: from one state to the next the last choice that
+ * has another answer left takes it, and those behind it begin anew. */
+#define SIM_CHOICES 256
+
+struct sim_choice {
+    struct prng random;
+    bool walks;
+    unsigned at, known;
+    uint16_t took[SIM_CHOICES], of[SIM_CHOICES];
+};
+
+/* sim_choose answers with a number below n. */
+uint64_t sim_choose(struct sim_choice *c, uint64_t n);
+
+/* sim_choice_next turns to the next state of a walk: false when there is none. */
+bool sim_choice_next(struct sim_choice *c);
 
 /* sim_open takes what stands in store_dir/topic as certain. */
 struct sim *sim_open(int store_dir, const char *topic, uint64_t seed);
 
 /* sim_cut builds a directory `topic` in to_dir as a cut at this moment could leave it. 0 or a negative errno. */
-int sim_cut(struct sim *sim, struct prng *random, int to_dir);
+int sim_cut(struct sim *sim, struct sim_choice *c, int to_dir);
 
 #endif

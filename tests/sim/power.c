@@ -1,8 +1,8 @@
 /* power.c - the power is cut at every moment of a log's life, and again while it recovers.
  *
  * A topic is worked with on simulated storage (disk.h): messages of all sizes, segment rolls, floors, retention, indexes, stops and
- * starts. After every step, or a sample of them, directories are built as a cut at that moment could have left them, and recovered by
- * the same code that leatd runs. Then
+ * starts. Directories are built as a cut could have left them, and recovered by the same code that leatd runs: in long lives one after a
+ * sample of the steps, drawn by chance; in short ones after every step all there can be, as far as they are not too many. Then
  *
  *   - everything that was reported durable is there, in order, byte for byte; nothing is there that was not published;
  *   - what retention had not given up is there;
@@ -26,8 +26,11 @@ struct run {
     struct facts facts;
     struct prng random;
     uint64_t every;       /* a cut after one step in so many */
-    uint64_t again_every; /* ... of which one in so many is cut again in its recovery */
+    uint64_t again_every; /* ... of which one in so many is cut again in its recovery; 0: none */
+    uint64_t states_max;  /* of one moment that are walked through; 0: one is drawn by chance */
+    uint32_t len_max;     /* of a message; 0: some are long */
     uint64_t cuts, second_cuts, steps;
+    uint64_t walked, moments; /* to the last state; all */
     bool active;
 };
 
@@ -53,6 +56,7 @@ open_plain(int store_dir, const char *topic)
     struct sim *sim = sim_open(store_dir, topic, prng_next(&run.random));
 
     sim->immediate = true;
+    sim->forgets = true;
     return &sim->io;
 }
 
@@ -111,7 +115,7 @@ recover_and_check(struct rig *image, const struct facts *f)
 struct again {
     uint64_t left; /* steps until the second cut */
     struct rig *second;
-    struct prng random;
+    struct sim_choice choice;
     bool taken;
 };
 
@@ -123,20 +127,22 @@ second_moment(struct sim *sim, void *user)
     if (a->taken || a->left--)
         return;
     a->taken = true;
-    assert_int_equal(sim_cut(sim, &a->random, a->second->f.dir), 0);
+    assert_int_equal(sim_cut(sim, &a->choice, a->second->f.dir), 0);
 }
 
 static void
 recover_with_a_cut(struct run *r, struct rig *image)
 {
     struct rig second;
-    struct again a = {
-        .left = prng_below(&r->random, 12), .second = &second, .random = {prng_next(&r->random)}};
+    struct again a = {.left = prng_below(&r->random, 12),
+                      .second = &second,
+                      .choice.random = {prng_next(&r->random)}};
     struct sim *sim;
 
     make_image_rig(&second, image);
     assert_int_equal(rig_power(image), 0);
     sim = (struct sim *)image->f.io;
+    sim->forgets = false;
     sim->moment = second_moment;
     sim->user = &a;
     check_image(image, &r->facts);
@@ -149,25 +155,39 @@ recover_with_a_cut(struct run *r, struct rig *image)
 }
 
 static void
+cut_once(struct sim *sim, struct run *r, struct sim_choice *c)
+{
+    struct rig image;
+
+    make_image_rig(&image, r->rig);
+    assert_int_equal(sim_cut(sim, c, image.f.dir), 0);
+    if (!r->again_every || prng_below(&r->random, r->again_every))
+        recover_and_check(&image, &r->facts);
+    else
+        recover_with_a_cut(r, &image);
+    drop_image_rig(&image);
+    r->cuts++;
+}
+
+static void
 cut(struct sim *sim, void *user)
 {
     struct run *r = user;
-    struct prng random = {prng_next(&r->random)};
-    struct rig image;
+    struct sim_choice c = {.random = {prng_next(&r->random)}, .walks = r->states_max != 0};
+    uint64_t left = r->states_max;
+    bool more;
 
     r->steps++;
     if (!r->active || prng_below(&r->random, r->every))
         return;
     r->active = false;
     note_facts(r);
-    make_image_rig(&image, r->rig);
-    assert_int_equal(sim_cut(sim, &random, image.f.dir), 0);
-    if (prng_below(&r->random, r->again_every))
-        recover_and_check(&image, &r->facts);
-    else
-        recover_with_a_cut(r, &image);
-    drop_image_rig(&image);
-    r->cuts++;
+    do {
+        cut_once(sim, r, &c);
+        more = c.walks && sim_choice_next(&c);
+    } while (more && --left);
+    r->moments++;
+    r->walked += !more;
     r->active = true;
 }
 
@@ -188,6 +208,8 @@ some_len(struct run *r)
 {
     uint64_t how = prng_below(&r->random, 20);
 
+    if (r->len_max)
+        return (uint32_t)prng_below(&r->random, r->len_max);
     return (uint32_t)(how < 12   ? prng_below(&r->random, 100)
                       : how < 19 ? prng_below(&r->random, 6000)
                                  : prng_below(&r->random, 200000));
@@ -258,27 +280,50 @@ live(struct run *r, uint64_t actions)
 }
 
 static void
-cut_anywhere(void **state)
+run_lives(uint64_t goal, uint64_t actions)
 {
-    uint64_t goal = getenv("LEAT_FULL") ? 20000 : 500, lives = 0;
+    uint64_t lives = 0;
 
-    (void)state;
-    run = (struct run){.random = {run_seed}, .every = 9, .again_every = 4};
     report_to(-1);
-    while (run.cuts < goal) {
+    for (; run.cuts < goal; lives++) {
         run.facts = (struct facts){0};
-        live(&run, 3000);
-        lives++;
+        live(&run, actions);
     }
     print_message("%" PRIu64 " lives, %" PRIu64 " steps, %" PRIu64 " cuts, %" PRIu64
                   " of them cut again in recovery, seed 0x%" PRIx64 "\n",
                   lives, run.steps, run.cuts, run.second_cuts, run_seed);
 }
 
+static void
+cut_anywhere(void **state)
+{
+    (void)state;
+    run = (struct run){.random = {run_seed}, .every = 9, .again_every = 4};
+    run_lives(fixture_is_full() ? 20000 : 500, 3000);
+}
+
+static void
+cut_into_every_state(void **state)
+{
+    bool full = fixture_is_full();
+
+    (void)state;
+    run = (struct run){.random = {run_seed},
+                       .every = full ? 1 : 9,
+                       .states_max = full ? 4096 : 64,
+                       .len_max = 1500};
+    run_lives(full ? 50000 : 1000, 200);
+    print_message("%" PRIu64 " moments, all states of %" PRIu64 " of them\n", run.moments,
+                  run.walked);
+}
+
 int
 main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test_teardown(cut_anywhere, rig_teardown)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_teardown(cut_anywhere, rig_teardown),
+        cmocka_unit_test_teardown(cut_into_every_state, rig_teardown),
+    };
 
     run_seed = fixture_seed();
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -15,6 +15,7 @@
 #include "daemon/report.h"
 #include "daemon/store_impl.h"
 #include "log/scan.h"
+#include "tests/support/fixture.h"
 
 #define RIG_PATIENCE_NS 120000000000ull
 #define RIG_TOPIC "rig"
@@ -475,14 +476,12 @@ rig_reboot(struct rig *rig)
 static inline struct rig *
 rig_new(const struct rig_options *options)
 {
-    const char *given = getenv("LEAT_SEED");
     struct rig *rig = calloc(1, sizeof *rig);
 
     assert_non_null(rig);
     rig_living = rig;
     rig->o = *options;
-    rig->seed = given ? strtoull(given, NULL, 0) : mix((uint64_t)time(NULL) ^ (uint64_t)getpid());
-    print_message("LEAT_SEED=0x%" PRIx64 "\n", rig->seed);
+    rig->seed = fixture_seed();
     rig->aborted = calloc(1 << 20, 1);
     assert_non_null(rig->aborted);
     assert_int_equal(io_make_dir(&rig->f, rig->o.parent), 0);

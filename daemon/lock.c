@@ -6,9 +6,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
-#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
+
+#include "shm/process.h"
 
 /* Who asks whether a daemon is there holds the lock for a moment: so long it is tried again. The kernel closes the files of a
  * killed process after its end, one after the other, and may have to wait for the disk: a dead holder gets more time. */
@@ -35,11 +36,11 @@ read_pid(int fd)
 static bool
 has_ended(int pid)
 {
-    struct pollfd p = {.fd = (int)syscall(SYS_pidfd_open, pid, 0), .events = POLLIN};
+    struct pollfd p = {.fd = shm_process_open(pid), .events = POLLIN};
     bool ended;
 
     if (p.fd < 0)
-        return errno == ESRCH;
+        return p.fd == -ESRCH;
     ended = poll(&p, 1, 0) == 1;
     close(p.fd);
     return ended;

@@ -76,9 +76,9 @@ stop_holder(const char *lock, const char *socket)
         report_error("cannot read %s: %s", lock, strerror(-r));
         return r;
     }
-    pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+    pidfd = shm_process_open(pid);
     if (pidfd < 0)
-        return errno == ESRCH ? 0 : -errno;
+        return pidfd == -ESRCH ? 0 : pidfd;
     r = lock_holder(lock, &again) || again != pid ? 0 : wait_for_end(pidfd, pid);
     close(pidfd);
     return r;

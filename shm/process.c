@@ -73,13 +73,23 @@ shm_process_boot_id(uint8_t ret[16])
 }
 
 int
+shm_process_open(pid_t pid)
+{
+    int fd = (int)syscall(SYS_pidfd_open, pid, 0);
+
+    if (fd >= 0)
+        return fd;
+    return errno == EINVAL || errno == ENOENT ? -ESRCH : -errno;
+}
+
+int
 shm_process_pidfd(pid_t pid, uint64_t start, int *ret_fd)
 {
     uint64_t now;
-    int r, fd = (int)syscall(SYS_pidfd_open, pid, 0);
+    int r, fd = shm_process_open(pid);
 
     if (fd < 0)
-        return -errno;
+        return fd;
     /* The pid cannot change hands while the descriptor is open and its process lives, so looking after
      * opening is conclusive. */
     r = shm_process_start(pid, &now);

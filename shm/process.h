@@ -12,6 +12,10 @@ int shm_process_start(pid_t pid, uint64_t *ret_start);
 /* shm_process_boot_id reads the identity of the running kernel. */
 int shm_process_boot_id(uint8_t ret[16]);
 
+/* shm_process_open opens the pidfd of whatever process has this pid now, or says -ESRCH: also when the pid has become the id of
+ * a thread of some other process, for which kernels have had several words. */
+int shm_process_open(pid_t pid);
+
 /* shm_process_pidfd opens a descriptor that is readable once the process (pid, start) has exited. -ESRCH when
  * it has already, or when the pid is somebody else's now. */
 int shm_process_pidfd(pid_t pid, uint64_t start, int *ret_fd);

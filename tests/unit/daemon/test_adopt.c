@@ -2,6 +2,9 @@
  * apart. */
 #include "tests/unit/daemon/bus_fixture.h"
 
+#include <pthread.h>
+#include <sys/syscall.h>
+
 #include "daemon/process.h"
 #include "daemon/state.h"
 
@@ -337,6 +340,51 @@ what_nobody_ever_saw_is_taken_away(void **state)
     }
 }
 
+static void *
+tell_and_stay(void *to)
+{
+    pid_t id = (pid_t)syscall(SYS_gettid);
+
+    if (write(*(const int *)to, &id, sizeof id) != sizeof id)
+        return NULL;
+    for (;;)
+        (void)pause();
+}
+
+/* An owner died while no daemon was there, and his pid is the id of a thread now: that keeps no bus from starting. */
+static void
+an_owner_that_has_become_a_thread_is_dead(void **state)
+{
+    struct ring_entry *e;
+    pthread_t thread;
+    struct topic *t;
+    pid_t id;
+    int c, ends[2];
+
+    (void)state;
+    assert_int_equal(pipe(ends), 0);
+    assert_int_equal(pthread_create(&thread, NULL, tell_and_stay, &ends[1]), 0);
+    assert_int_equal(read(ends[0], &id, sizeof id), sizeof id);
+    bus_start("[topic a]\ndeclare = yes\n");
+    c = client_open();
+    assert_int_equal(ask_topic(c, WIRE_PUB_OPEN, "a", NULL), 0);
+    claim_publisher("a", &answer);
+    e = ring_entry(&topic("a")->memory.view, answer.index);
+    e->pid = (uint32_t)id;
+    close(c);
+    bus_die();
+    bus_start("");
+    t = topic("a");
+    assert_int_equal(t->standing, TOPIC_SERVING);
+    assert_null(t->publishers[answer.index].process);
+    assert_int_equal(atom_load_relaxed(&ring_entry(&t->memory.view, answer.index)->state),
+                     RING_ENTRY_FREE);
+    assert_int_equal(pthread_cancel(thread), 0);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    close(ends[0]);
+    close(ends[1]);
+}
+
 static void
 a_disk_topic_without_its_log_is_damaged(void **state)
 {
@@ -526,6 +574,8 @@ main(void)
                                         bus_teardown),
         cmocka_unit_test_setup_teardown(damage_is_set_aside_with_a_reason, bus_setup, bus_teardown),
         cmocka_unit_test_setup_teardown(what_nobody_ever_saw_is_taken_away, bus_setup,
+                                        bus_teardown),
+        cmocka_unit_test_setup_teardown(an_owner_that_has_become_a_thread_is_dead, bus_setup,
                                         bus_teardown),
         cmocka_unit_test_setup_teardown(a_disk_topic_without_its_log_is_damaged, bus_setup,
                                         bus_teardown),

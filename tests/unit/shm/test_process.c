@@ -8,10 +8,12 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -137,6 +139,39 @@ a_pid_of_somebody_else_is_refused(void **state)
     assert_int_equal(fd, -7);
 }
 
+static void *
+tell_and_stay(void *to)
+{
+    pid_t id = (pid_t)syscall(SYS_gettid);
+
+    if (write(*(const int *)to, &id, sizeof id) != sizeof id)
+        return NULL;
+    for (;;)
+        (void)pause();
+}
+
+/* The pid of one who died may be the id of a thread by now. */
+static void
+a_thread_is_no_process(void **state)
+{
+    pthread_t thread;
+    uint64_t start;
+    pid_t id;
+    int ends[2], fd = -7;
+
+    (void)state;
+    assert_int_equal(pipe(ends), 0);
+    assert_int_equal(pthread_create(&thread, NULL, tell_and_stay, &ends[1]), 0);
+    assert_int_equal(read(ends[0], &id, sizeof id), sizeof id);
+    assert_int_equal(shm_process_start(id, &start), 0);
+    assert_int_equal(shm_process_pidfd(id, start, &fd), -ESRCH);
+    assert_int_equal(fd, -7);
+    assert_int_equal(pthread_cancel(thread), 0);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    close(ends[0]);
+    close(ends[1]);
+}
+
 static void
 a_stopped_process_is_not_dead(void **state)
 {
@@ -166,6 +201,7 @@ main(void)
         cmocka_unit_test(the_boot_id_is_the_kernels),
         cmocka_unit_test(a_pidfd_tells_of_the_death),
         cmocka_unit_test(a_pid_of_somebody_else_is_refused),
+        cmocka_unit_test(a_thread_is_no_process),
         cmocka_unit_test(a_stopped_process_is_not_dead),
     };
 

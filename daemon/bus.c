@@ -317,9 +317,7 @@ open_signals(struct bus *bus)
     if (sigprocmask(SIG_BLOCK, &set, NULL))
         return -errno;
     bus->signals.fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
-    if (bus->signals.fd < 0)
-        return -errno;
-    return loop_add(bus->loop, &bus->signals, EPOLLIN);
+    return bus->signals.fd < 0 ? -errno : 0;
 }
 
 static void
@@ -399,6 +397,10 @@ listen_at(struct bus *bus, char why[WHY_ROOM])
         return why_set(why, r, "cannot listen at %s: %s", bus->config.socket, strerror(-r));
     TESTPOINT("bus.listening");
     r = loop_add(bus->loop, &bus->listener, EPOLLIN);
+    /* A stop that was asked for meanwhile waits until now: one that is handled before there is a socket to take away, and
+     * a loop to end, is forgotten. */
+    if (!r)
+        r = loop_add(bus->loop, &bus->signals, EPOLLIN);
     return r ? why_set(why, r, "cannot watch the socket: %s", strerror(-r)) : 0;
 }
 

@@ -5,6 +5,7 @@
 
 #include "daemon/lock.h"
 #include "daemon/state.h"
+#include "shm/testpoint.h"
 
 static int
 second(const char *socket, const char *store, char why[WHY_ROOM])
@@ -150,6 +151,32 @@ a_clean_stop_drains_and_keeps_the_rings(void **state)
     assert_int_equal(atom_load_relaxed(ring_tail(&topic("d")->memory.view)), 101);
 }
 
+#if defined(LEAT_TESTPOINTS)
+static void
+stop_at_adoption(const char *name)
+{
+    if (!strcmp(name, "adopt.done"))
+        assert_int_equal(kill(getpid(), SIGTERM), 0);
+}
+
+static void
+a_stop_that_comes_while_it_starts_is_not_lost(void **state)
+{
+    char path[100];
+
+    (void)state;
+    shm_testpoint_hook = stop_at_adoption;
+    bus_start("[topic d]\ndeclare = yes\ndurability = disk\n");
+    shm_testpoint_hook = NULL;
+    assert_false(fix.bus->stopping);
+    assert_int_equal(bus_run(fix.bus), 0);
+    assert_true(fix.bus->stopping);
+    assert_int_equal(fix.bus->draining, 0);
+    (void)snprintf(path, sizeof path, "%s/bus", fix.dir);
+    assert_int_equal(access(path, F_OK), -1);
+}
+#endif
+
 static void
 keep_no_ends_the_rings_too(void **state)
 {
@@ -208,6 +235,10 @@ main(void)
                                         bus_setup, bus_teardown),
         cmocka_unit_test_setup_teardown(a_clean_stop_drains_and_keeps_the_rings, bus_setup,
                                         bus_teardown),
+#if defined(LEAT_TESTPOINTS)
+        cmocka_unit_test_setup_teardown(a_stop_that_comes_while_it_starts_is_not_lost, bus_setup,
+                                        bus_teardown),
+#endif
         cmocka_unit_test_setup_teardown(keep_no_ends_the_rings_too, bus_setup, bus_teardown),
         cmocka_unit_test_setup_teardown(paths_that_are_one_place_are_one_bus, bus_setup,
                                         bus_teardown),

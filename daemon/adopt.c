@@ -58,8 +58,10 @@ adopt_publishers(struct topic *t)
 
         s->lane = atom_load_acquire(&e->lane) != 0; /* acquire: LANE */
         t->lanes += s->lane;
-        if (s->lane && memory_reserve_lane(&t->memory, i))
-            return -ENOSPC;
+        if (s->lane && memory_reserve_lane(&t->memory, i)) {
+            topic_quarantine(t, "its shared memory speaks of lanes that there is no room for");
+            return 0;
+        }
         s->generation = e->generation;
         if (state == RING_ENTRY_FREE)
             continue;
@@ -120,7 +122,7 @@ adopt_seats(struct topic *t)
 
     if (!r)
         r = adopt_cursors(t);
-    if (r)
+    if (r || t->standing != TOPIC_SERVING)
         return r;
     TESTPOINT("adopt.seats");
     reap_settle(t);

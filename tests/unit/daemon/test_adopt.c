@@ -3,6 +3,8 @@
 #include "tests/unit/daemon/bus_fixture.h"
 
 #include <pthread.h>
+#include <sched.h>
+#include <sys/mount.h>
 #include <sys/syscall.h>
 
 #include "daemon/process.h"
@@ -340,6 +342,28 @@ what_nobody_ever_saw_is_taken_away(void **state)
     }
 }
 
+/* Which lanes have memory is said where a publisher can write; it may be more than there is. From here on the program has
+ * a small /dev/shm of its own. */
+static void
+lanes_that_cannot_be_are_damage_of_their_topic(void **state)
+{
+    struct topic *t;
+
+    (void)state;
+    if (unshare(CLONE_NEWNS) || mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) ||
+        mount("none", "/dev/shm", "tmpfs", 0, "size=2m"))
+        skip();
+    bus_start("[topic a]\ndeclare = yes\ndepth = 64\nlane_size = 4M\n"
+              "[topic b]\ndeclare = yes\ndepth = 64\n");
+    t = topic("a");
+    atom_store_relaxed(&ring_entry(&t->memory.view, 3)->lane, 1);
+    bus_die();
+    bus_start("");
+    assert_int_equal(topic("a")->standing, TOPIC_DAMAGED);
+    assert_non_null(strstr(topic("a")->why, "lanes"));
+    assert_int_equal(topic("b")->standing, TOPIC_SERVING);
+}
+
 static void *
 tell_and_stay(void *to)
 {
@@ -583,6 +607,8 @@ main(void)
                                         bus_teardown),
         cmocka_unit_test_setup_teardown(a_header_gives_no_rights_to_a_log, bus_setup, bus_teardown),
         cmocka_unit_test_setup_teardown(a_removal_that_was_cut_off_is_finished, bus_setup,
+                                        bus_teardown),
+        cmocka_unit_test_setup_teardown(lanes_that_cannot_be_are_damage_of_their_topic, bus_setup,
                                         bus_teardown),
     };
 

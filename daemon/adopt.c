@@ -132,26 +132,6 @@ adopt_seats(struct topic *t)
 
 /* --- shared memory ---------------------------------------------------------------------------- */
 
-/* A former daemon was stopped in the middle of removing this topic: its state says so. */
-static void
-finish_removal(struct topic *t)
-{
-    struct bus *bus = t->bus;
-    char name[LIMIT_TOPIC_NAME + 1], why[STORE_WHY];
-    struct store *store;
-    int r = -ENOENT;
-
-    memcpy(name, t->name, sizeof name);
-    if (t->memory.view.geo.durability == RING_DISK)
-        r = store_recover(&bus->store_env, name, why, &store);
-    if (!r)
-        r = store_destroy(store);
-    if (r && r != -ENOENT)
-        report_error("topic %s was removed, but its log cannot be: %s", name, report_error_text(r));
-    memory_remove(bus->prefix, name);
-    topic_close(t);
-}
-
 static int
 adopt_mapped(struct topic *t)
 {
@@ -160,8 +140,11 @@ adopt_mapped(struct topic *t)
     struct ring_report report;
     int r;
 
+    /* A former daemon was stopped while it took this memory away. Whether the log was to go as well is not asked here, where
+     * any publisher can write: one that was removed is not found under its name any more. */
     if (state == RING_TOPIC_REMOVED) {
-        finish_removal(t);
+        memory_remove(t->bus->prefix, t->name);
+        topic_close(t);
         return 0;
     }
     r = topic_prepare(t);

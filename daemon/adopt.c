@@ -224,6 +224,10 @@ join_log(struct topic *t, struct store *store, char why[WHY_ROOM])
 
     if (!t->mapped)
         r = new_ring(t, store, why);
+    else if (t->memory.view.geo.durability != RING_DISK)
+        r = why_set(why, -EBADMSG,
+                    "topic %s: its shared memory names it a memory topic, and it has a log",
+                    t->name);
     else if (store_topic(store)->topic_id != t->id)
         r = why_set(why, -EBADMSG,
                     "topic %s: its log belongs to another topic of that name (id %016" PRIx64
@@ -250,11 +254,6 @@ adopt_log(struct bus *bus, const char *name)
 
     if (t && t->standing != TOPIC_SERVING)
         return 0;
-    if (t && t->memory.view.geo.durability != RING_DISK) {
-        report_warning("%s/%s is the log of no topic: the topic of that name is in memory",
-                       bus->config.store, name);
-        return 0;
-    }
     r = store_recover(&bus->store_env, name, reason, &store);
     if (r == -ENOENT)
         return 0;

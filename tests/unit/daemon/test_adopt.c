@@ -449,6 +449,29 @@ a_header_gives_no_rights_to_a_log(void **state)
     }
 }
 
+/* Its messages would be kept nowhere, and nobody would know. */
+static void
+a_header_takes_nothing_off_the_disk(void **state)
+{
+    struct ring_geometry *geo;
+    unsigned char *map;
+    const char *why;
+    int fd;
+
+    (void)state;
+    bus_start("[topic a]\ndeclare = yes\ndurability = disk\n");
+    bus_die();
+    map = spoil(SHM_KIND_DATA, &fd);
+    geo = (void *)(map + RING_GEOMETRY_AT);
+    geo->durability = RING_MEMORY;
+    assert_int_equal(ring_plan(geo, &why), 0);
+    bus_start("");
+    assert_int_equal(topic("a")->standing, TOPIC_DAMAGED);
+    assert_non_null(strstr(topic("a")->why, "has a log"));
+    munmap(map, 65536);
+    close(fd);
+}
+
 /* A state in shared memory, where publishers can write, and where a stop with keep = no says the same, takes no log away. */
 static void
 a_removed_ring_leaves_its_log(void **state)
@@ -638,6 +661,8 @@ main(void)
         cmocka_unit_test_setup_teardown(scribbles_hurt_their_own_topic_only, bus_setup,
                                         bus_teardown),
         cmocka_unit_test_setup_teardown(a_header_gives_no_rights_to_a_log, bus_setup, bus_teardown),
+        cmocka_unit_test_setup_teardown(a_header_takes_nothing_off_the_disk, bus_setup,
+                                        bus_teardown),
         cmocka_unit_test_setup_teardown(a_removed_ring_leaves_its_log, bus_setup, bus_teardown),
         cmocka_unit_test_setup_teardown(a_removal_that_was_cut_off_is_finished, bus_setup,
                                         bus_teardown),

@@ -9,6 +9,7 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+#include "daemon/report.h"
 #include "shm/name.h"
 #include "shm/segment.h"
 #include "shm/testpoint.h"
@@ -158,6 +159,11 @@ explain(int error, const char *name, const struct ring_geometry *geo, char why[W
                        " for each publisher, and " SHM_DIRECTORY " has %" PRIu64
                        " left: make depth or lane_size smaller, or " SHM_DIRECTORY " larger",
                        name, memory_bytes(geo, 0), geo->lane_size, room);
+    if (error == -EEXIST)
+        return why_set(why, error,
+                       "topic %s: somebody else has made an object of its name in " SHM_DIRECTORY
+                       ", which has to be removed first",
+                       name);
     return why_set(why, error, "topic %s: cannot make its shared memory: %s", name,
                    strerror(-error));
 }
@@ -202,6 +208,27 @@ is_half_made(const struct memory *m)
            !atom_load_acquire(&c->magic);   /* acquire: MAGIC */
 }
 
+/* Anybody may put anything into /dev/shm, under the names of any bus: only a daemon makes objects, so what another user made is
+ * rubbish, which its maker would go on writing to. */
+static int
+open_own(const char *object, int *ret_fd, uint64_t *ret_size)
+{
+    struct stat st = {0};
+    int fd, r = shm_segment_open(object, true, &fd, ret_size);
+
+    if (r)
+        return r;
+    if (fstat(fd, &st) || st.st_uid != geteuid()) {
+        report_warning(SHM_DIRECTORY
+                       "%s belongs to user %u, who is not the daemon's: not taken over",
+                       object, st.st_uid);
+        close(fd);
+        return -ENOENT;
+    }
+    *ret_fd = fd;
+    return 0;
+}
+
 static int
 open_objects(struct memory *m, const char *prefix, const char *name, uint64_t ret_sizes[2])
 {
@@ -210,13 +237,13 @@ open_objects(struct memory *m, const char *prefix, const char *name, uint64_t re
     int r;
 
     shm_name_object(prefix, name, SHM_KIND_DATA, object);
-    r = shm_segment_open(object, true, &m->data_rw, &ret_sizes[0]);
+    r = open_own(object, &m->data_rw, &ret_sizes[0]);
     if (!r)
         r = shm_segment_open(object, false, &m->data_ro, &size);
     if (r)
         return r;
     shm_name_object(prefix, name, SHM_KIND_CONTROL, object);
-    return shm_segment_open(object, true, &m->control, &ret_sizes[1]);
+    return open_own(object, &m->control, &ret_sizes[1]);
 }
 
 /* What stands in the objects: 0, -ENOENT (rubbish), -EPROTONOSUPPORT, -EBADMSG. */

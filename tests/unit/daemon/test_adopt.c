@@ -2,6 +2,7 @@
  * apart. */
 #include "tests/unit/daemon/bus_fixture.h"
 
+#include <fcntl.h>
 #include <pthread.h>
 #include <sched.h>
 #include <sys/mount.h>
@@ -409,6 +410,33 @@ an_owner_that_has_become_a_thread_is_dead(void **state)
     close(ends[1]);
 }
 
+/* Whoever makes an object before the daemon does would read and write all that goes through it. */
+static void
+what_another_user_made_is_not_taken_over(void **state)
+{
+    char object[SHM_NAME_ROOM];
+    int fd;
+
+    (void)state;
+    if (geteuid())
+        skip();
+    for (int kind = SHM_KIND_DATA; kind <= SHM_KIND_CONTROL; kind++) {
+        bus_start("[topic a]\ndeclare = yes\n[topic d]\ndeclare = yes\ndurability = disk\n");
+        memcpy(prefix, fix.bus->prefix, sizeof prefix);
+        bus_die();
+        for (int i = 0; i < 2; i++) {
+            shm_name_object(prefix, i ? "d" : "a", (enum shm_kind)kind, object);
+            fd = shm_open(object, O_RDWR | O_CLOEXEC, 0);
+            assert_int_equal(fchown(fd, 12345, 12345), 0);
+            close(fd);
+        }
+        bus_start("");
+        assert_null(topic_by_name(fix.bus, "a"));
+        assert_int_equal(topic("d")->standing, TOPIC_SERVING);
+        bus_die();
+    }
+}
+
 static void
 a_disk_topic_without_its_log_is_damaged(void **state)
 {
@@ -655,6 +683,8 @@ main(void)
         cmocka_unit_test_setup_teardown(what_nobody_ever_saw_is_taken_away, bus_setup,
                                         bus_teardown),
         cmocka_unit_test_setup_teardown(an_owner_that_has_become_a_thread_is_dead, bus_setup,
+                                        bus_teardown),
+        cmocka_unit_test_setup_teardown(what_another_user_made_is_not_taken_over, bus_setup,
                                         bus_teardown),
         cmocka_unit_test_setup_teardown(a_disk_topic_without_its_log_is_damaged, bus_setup,
                                         bus_teardown),

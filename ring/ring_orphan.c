@@ -19,27 +19,55 @@
 
 struct pass {
     struct ring_view *v;
-    const uint64_t *intents; /* of the living, 0: none */
-    uint64_t tail;
+    uint64_t first, tail; /* the slots that are judged */
+    /* What the living claim of them, ascending: offset from first on in the upper half, offset of the end in the lower. */
+    const uint64_t *claims;
+    uint32_t count, at; /* those before `at` begin where the pass is or earlier, */
+    uint64_t reach;     /* and the furthest of them ends here */
     uint64_t aborted;
     bool open; /* somebody is still at work */
 };
 
-static bool
-is_covered(const struct pass *s, uint64_t seq)
+/* Keeps of the intents what concerns the slots from first to tail, in their order: the pass then looks at each claim once,
+ * however many there are and however often they are said to lie elsewhere. */
+static void
+sort_claims(struct pass *s, uint64_t *intents)
 {
+    int64_t most = (int64_t)(s->tail - s->first);
+
     for (uint32_t i = 0; i < s->v->geo.max_publishers; i++) {
-        uint64_t w = s->intents[i];
-        if (w && seq - ring_intent_seq(w, s->tail) < ring_intent_count(w))
-            return true;
+        uint64_t w = intents[i], claim;
+        int64_t from = (int64_t)(ring_intent_seq(w, s->tail) - s->first);
+        int64_t to = from + ring_intent_count(w);
+        uint32_t at = s->count;
+
+        if (!w || from >= most || to <= 0)
+            continue;
+        claim = (from > 0 ? (uint64_t)from : 0) << 32 | (uint64_t)(to < most ? to : most);
+        for (; at && intents[at - 1] > claim; at--)
+            intents[at] = intents[at - 1];
+        intents[at] = claim;
+        s->count++;
     }
-    return false;
+    s->claims = intents;
+}
+
+/* Asked for ascending numbers only. */
+static bool
+is_covered(struct pass *s, uint64_t seq)
+{
+    uint64_t off = seq - s->first;
+
+    for (; s->at < s->count && s->claims[s->at] >> 32 <= off; s->at++)
+        s->reach = shm_max(s->reach, s->claims[s->at] & 0xffffffff);
+    return off < s->reach;
 }
 
 enum judgement { FINAL, INNER, COVERED, ORPHAN, IMPOSSIBLE };
 
+/* What the stamp alone says: ORPHAN if no claim covers the slot. */
 static enum judgement
-judge(const struct pass *s, uint64_t seq, uint64_t *ret_stamp)
+look(const struct pass *s, uint64_t seq, uint64_t *ret_stamp)
 {
     uint64_t stamp = atom_load_acquire(&ring_slot(s->v, seq)->stamp); /* acquire: COMMIT */
     int64_t diff = ring_stamp_diff(stamp, seq), before;
@@ -50,18 +78,24 @@ judge(const struct pass *s, uint64_t seq, uint64_t *ret_stamp)
     if (diff >= RING_COMMITTED)
         return FINAL;
     before = ring_stamp_diff(stamp, seq - s->v->geo.depth);
-    if (diff != RING_BUSY && !ring_diff_is_final(before))
-        return IMPOSSIBLE;
-    return is_covered(s, seq) ? COVERED : ORPHAN;
+    return diff == RING_BUSY || ring_diff_is_final(before) ? ORPHAN : IMPOSSIBLE;
+}
+
+static enum judgement
+judge(struct pass *s, uint64_t seq)
+{
+    uint64_t stamp;
+    enum judgement j = look(s, seq, &stamp);
+
+    return j == ORPHAN && is_covered(s, seq) ? COVERED : j;
 }
 
 static void
 abort_slot(struct pass *s, uint64_t seq)
 {
     uint64_t stamp;
-    enum judgement j = judge(s, seq, &stamp);
 
-    if (j == FINAL)
+    if (look(s, seq, &stamp) == FINAL)
         return;
     /* release: COMMIT */
     if (atom_cas_acq_rel(&ring_slot(s->v, seq)->stamp, stamp, ring_stamp(seq, RING_ABORTED)))
@@ -75,10 +109,10 @@ abort_slot(struct pass *s, uint64_t seq)
 static uint64_t
 abort_run(struct pass *s, uint64_t first)
 {
-    uint64_t end = first + 1, stamp;
+    uint64_t end = first + 1;
 
     for (; end < s->tail; end++) {
-        enum judgement j = judge(s, end, &stamp);
+        enum judgement j = judge(s, end);
         if (j != ORPHAN && j != INNER)
             break;
     }
@@ -90,9 +124,9 @@ abort_run(struct pass *s, uint64_t first)
 int
 ring_settle(struct ring_view *v, uint64_t *scratch, uint64_t *ret_aborted)
 {
-    struct pass s = {.v = v, .intents = scratch};
+    struct pass s = {.v = v};
     uint32_t n = v->geo.max_publishers;
-    uint64_t q, stamp;
+    uint64_t q;
 
     for (uint32_t i = 0; i < n; i++)
         scratch[i] = atom_load_acquire(&ring_entry(v, i)->state); /* acquire: ENTRY */
@@ -104,8 +138,10 @@ ring_settle(struct ring_view *v, uint64_t *scratch, uint64_t *ret_aborted)
     if (s.tail < v->geo.origin || s.tail >> 60)
         return -EBADMSG;
     q = s.tail > v->geo.origin + v->geo.depth ? s.tail - v->geo.depth : v->geo.origin;
+    s.first = q;
+    sort_claims(&s, scratch);
     while (q < s.tail) {
-        switch (judge(&s, q, &stamp)) {
+        switch (judge(&s, q)) {
         case ORPHAN:
             q = abort_run(&s, q);
             break;

@@ -769,6 +769,38 @@ the_living_are_never_taken_for_dead(void **state)
 
 #endif
 
+/* Whatever the intents say, and in whatever order they stand: exactly what they cover is left alone. */
+static void
+many_claims_cover_what_they_say(void **state)
+{
+    const struct ring_geometry *g = &f.view.geo;
+    uint64_t dice = 1, aborted, first = g->origin, last = g->origin + g->depth;
+
+    (void)state;
+    for (int round = 0; round < 200; round++) {
+        end();
+        begin();
+        atom_store_release(ring_tail(&f.view), last);
+        for (uint32_t i = 0; i < g->max_publishers; i++) {
+            dice = dice * 6364136223846793005ull + 1442695040888963407ull;
+            uint64_t from = first + (dice >> 33) % (3 * g->depth) - g->depth;
+            atom_store_release(&ring_line(&f.view, i)->intent,
+                               ring_intent_pack(from, (uint32_t)(dice >> 20) % 9));
+        }
+        (void)settle(&aborted);
+        for (uint64_t seq = first; seq < last; seq++) {
+            bool covered = false;
+            for (uint32_t i = 0; i < g->max_publishers; i++) {
+                uint64_t w = atom_load_acquire(&ring_line(&f.view, i)->intent);
+                covered |= w && seq - ring_intent_seq(w, last) < ring_intent_count(w);
+            }
+            assert_int_equal(atom_load_acquire(&ring_slot(&f.view, seq)->stamp) ==
+                                 ring_stamp(seq, RING_ABORTED),
+                             !covered);
+        }
+    }
+}
+
 int
 main(void)
 {
@@ -790,6 +822,7 @@ main(void)
         cmocka_unit_test(two_passes_do_no_harm),
         cmocka_unit_test(the_living_are_never_taken_for_dead),
 #endif
+        cmocka_unit_test_setup_teardown(many_claims_cover_what_they_say, setup, teardown),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

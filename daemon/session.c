@@ -197,11 +197,25 @@ look_for(const struct session *s)
             watch_ask(t);
 }
 
+/* Handles what has come, for so long or so many: whether there may be more. */
+static bool
+handle_some(struct session *s)
+{
+    uint64_t until = loop_clock() + SESSION_TURN_NS;
+    int left = SESSION_PACKETS;
+
+    do
+        if (s->ended || !handle_one(s))
+            return false;
+    while (--left && loop_clock() < until);
+    return true;
+}
+
 static void
 on_ready(struct loop_source *source, uint32_t events)
 {
     struct session *s = source->user;
-    int handled, r = 0;
+    int r = 0;
 
     s->busy = true;
     if (events & EPOLLOUT) {
@@ -211,11 +225,8 @@ on_ready(struct loop_source *source, uint32_t events)
     }
     if (r && r != -EAGAIN)
         session_end(s);
-    for (handled = 0; handled < SESSION_PACKETS && !s->ended; handled++)
-        if (!handle_one(s))
-            break;
     /* Perhaps its socket was full, and a ring of this process found no room: it is answered unheard. */
-    if (handled == SESSION_PACKETS)
+    if (handle_some(s))
         look_for(s);
     s->busy = false;
     if (s->ended)

@@ -1,8 +1,8 @@
 /* session.h - one connected client: its packets in, its answers out.
  *
  * The socket never blocks. Answers that do not fit wait, at most SESSION_QUEUE of them; one more ends the session: who never
- * reads gets cut, and holds nobody up. A session handles at most SESSION_PACKETS packets a turn, so a flood from one does
- * not keep others waiting. A user's first session above [bus] user_sessions is let in to be told so, whatever comes above
+ * reads gets cut, and holds nobody up. A session handles at most SESSION_PACKETS packets a turn, and none after it has had
+ * SESSION_TURN_NS, so a flood from one does not keep others waiting. A user's first session above [bus] user_sessions is let in to be told so, whatever comes above
  * that is closed at once. The end of a session frees nothing but the session: what it opened belongs to its process. */
 #ifndef DAEMON_SESSION_H
 #define DAEMON_SESSION_H
@@ -12,6 +12,7 @@
 
 #define SESSION_QUEUE 64
 #define SESSION_PACKETS 32
+#define SESSION_TURN_NS 1000000
 #define SESSION_ACCEPTS 16
 
 struct session_answer {

@@ -223,6 +223,32 @@ a_flood_leaves_room_for_others(void **state)
     close(other);
 }
 
+/* Making a large topic takes the daemon far longer than a session may have in a turn. */
+static void
+who_asks_for_much_is_served_once_a_turn(void **state)
+{
+    static const char *const names[] = {"a", "b"};
+    union wire_any p;
+    int c;
+
+    (void)state;
+    bus_start("");
+    c = client_open();
+    for (int i = 0; i < 2; i++) {
+        wire_begin(&p, sizeof p.topic, WIRE_TOPIC_CREATE, 1);
+        memcpy(p.topic.name, names[i], 2);
+        p.topic.options =
+            (struct wire_options){.given = WIRE_GIVEN_RULE, .depth = 1 << 17, .slot_size = 256};
+        assert_int_equal(wire_send(c, &p, NULL, 0, 0), 0);
+    }
+    turn();
+    assert_non_null(topic_by_name(fix.bus, "a"));
+    assert_null(topic_by_name(fix.bus, "b"));
+    turn();
+    assert_non_null(topic_by_name(fix.bus, "b"));
+    close(c);
+}
+
 static void
 without_descriptors_it_refuses_and_recovers(void **state)
 {
@@ -340,6 +366,8 @@ main(void)
         cmocka_unit_test_setup_teardown(who_reads_late_gets_everything_in_order, bus_setup,
                                         bus_teardown),
         cmocka_unit_test_setup_teardown(a_flood_leaves_room_for_others, bus_setup, bus_teardown),
+        cmocka_unit_test_setup_teardown(who_asks_for_much_is_served_once_a_turn, bus_setup,
+                                        bus_teardown),
         cmocka_unit_test_setup_teardown(without_descriptors_it_refuses_and_recovers, bus_setup,
                                         bus_teardown),
         cmocka_unit_test_setup_teardown(a_user_has_so_many_sessions, bus_setup, bus_teardown),

@@ -3,9 +3,19 @@
 
 #include <errno.h>
 #include <string.h>
+#include <time.h>
 
 /* Long enough for a daemon to be started again meanwhile. */
 #define DURABLE_NS 20000000000ll
+
+static int64_t
+now_ns(void)
+{
+    struct timespec ts;
+
+    (void)clock_gettime(CLOCK_MONOTONIC, &ts);
+    return ts.tv_sec * 1000000000ll + ts.tv_nsec;
+}
 
 static void
 answer(struct guest *g, int r)
@@ -95,12 +105,16 @@ guest_send(void *guest)
     answer(g, r);
 }
 
+/* As long as the disk is behind, the ring may have no room. */
 void
 guest_durable(void *guest)
 {
     struct guest *g = guest;
+    int64_t until = now_ns() + DURABLE_NS;
 
-    guest_send(guest);
+    do
+        guest_send(guest);
+    while (g->call.result == -EAGAIN && now_ns() < until);
     if (!g->call.result)
         answer(g, leat_pub_wait_durable(g->pub, g->call.first[0] + g->call.n - 1, DURABLE_NS));
 }

@@ -385,6 +385,7 @@ static bool
 bring(struct stage *b, enum world_actor who)
 {
     struct guest *g = stage_guest(b, who);
+    time_t until = time(NULL) + PATIENCE_S;
     int r;
 
     if (g->proc.pid)
@@ -398,10 +399,11 @@ bring(struct stage *b, enum world_actor who)
     g->last = 0;
     memcpy(g->path, b->path, sizeof g->path);
     g->topic = b->topic.name;
-    /* A daemon that dies meanwhile is there again at the second or third time. */
-    r = -EAGAIN;
-    for (int i = 0; r && i < 3 && stage_tend(b); i++)
+    /* A process that dies closes its files before its parent can see that it is dead: for a moment there is neither a daemon
+     * that answers nor one to be started again. */
+    do
         r = stage_do(b, who, who == S0 ? guest_open_sub : guest_open_pub, NULL);
+    while ((r == -ECONNREFUSED || r == -ENOENT) && time(NULL) <= until && stage_tend(b));
     return !r || failed("a guest cannot enter", leat_strerror(r));
 }
 

@@ -563,8 +563,10 @@ open_once(struct leat_pub *p, const char *topic, const struct leat_pub_options *
         r = ring_entry_claim(&p->map.view, answer.a.index, answer.a.generation);
         if (!r)
             r = set_up(p, &answer);
-        if (r)
+        if (r) {
+            ring_entry_return(&p->map.view, answer.a.index, answer.a.generation);
             leat__map_close(&p->map);
+        }
     }
     if (r && r != -ESTALE)
         bury(p->bus, &answer);
@@ -652,6 +654,7 @@ leat_pub_close(leat_pub *pub)
                                  .topic_id = pub->map.topic_id,
                                  .generation = pub->generation,
                                  .index = pub->ring.index};
+    ring_entry_return(&pub->map.view, grave.index, grave.generation);
     leat__map_close(&pub->map);
     TESTPOINT("pub.unmapped");
     leat__bury(pub->bus, &grave);

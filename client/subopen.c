@@ -137,8 +137,10 @@ open_once(struct leat_sub *s, struct wire_sub_open *request, const struct leat_s
         r = ring_cursor_claim(&s->map.view, answer.a.index, answer.a.generation);
         if (!r)
             r = set_up(s, o, &answer, request->kind);
-        if (r)
+        if (r) {
+            ring_cursor_return(&s->map.view, answer.a.index, answer.a.generation);
             leat__map_close(&s->map);
+        }
     }
     if (r && r != -ESTALE)
         bury(s->bus, &answer);
@@ -302,8 +304,10 @@ reattach(struct leat_sub *s, uint64_t target)
             s->bus, -EBUSY,
             "topic '%s': an evicted subscriber releases what it holds before it goes on",
             s->map.name);
-    if (s->attached)
+    if (s->attached) {
+        ring_cursor_return(&s->map.view, s->index, s->generation);
         bury(s->bus, &answer);
+    }
     s->attached = false;
     wire_begin(&request, sizeof request, WIRE_SUB_OPEN, 0);
     memcpy(request.topic, s->map.name, strlen(s->map.name) + 1);
@@ -393,6 +397,8 @@ leat_sub_close(leat_sub *sub)
     answer.a.topic_id = sub->map.topic_id;
     answer.a.generation = sub->generation;
     answer.a.index = sub->index;
+    if (sub->attached)
+        ring_cursor_return(&sub->map.view, sub->index, sub->generation);
     leat__map_close(&sub->map);
     TESTPOINT("sub.unmapped");
     if (sub->attached)

@@ -120,6 +120,7 @@ attach_publisher(struct topic *t, const struct attach_asker *asker, struct wire_
         return r;
     seat = &t->publishers[i];
     seat->process = asker->process;
+    seat->session = asker->session;
     process_hold(asker->process);
     ring_entry_take(v, i, &owner);
     TESTPOINT("attach.publisher");
@@ -258,6 +259,7 @@ take_cursor(struct topic *t, const struct attach_asker *asker, const char *name,
     }
     seat = &t->cursors[i];
     seat->process = asker->process;
+    seat->session = asker->session;
     seat->name = copy;
     process_hold(asker->process);
     *ret = i;

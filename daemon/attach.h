@@ -9,6 +9,7 @@
 struct attach_asker {
     const struct access_who *who;
     struct process *process;
+    uint64_t session; /* number of the session that is answered */
 };
 
 /* attach_publisher gives a free publisher of the topic to the asker, its lane reserved: index and generation go into the answer.

@@ -17,6 +17,7 @@
 
 #include "daemon/adopt.h"
 #include "daemon/lock.h"
+#include "daemon/reap.h"
 #include "daemon/report.h"
 #include "daemon/session.h"
 #include "daemon/state.h"
@@ -423,7 +424,10 @@ start(struct bus *bus, char why[WHY_ROOM])
     /* Adoption has put off what it found: all of it is begun before the first client comes. */
     (void)loop_turn(bus->loop, 0);
     r = listen_at(bus, why);
-    /* Bells are armed since then, and who rang found nobody: all is looked at once more now that rings arrive. */
+    /* Bells are armed since then, and who rang found nobody: all is looked at once more now that rings arrive. So did who
+     * closed what had just been taken over. */
+    if (!r)
+        reap_session(bus, 0);
     for (struct topic *t = bus->topics; !r && t; t = t->next)
         watch_ask(t);
     return r;

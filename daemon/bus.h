@@ -48,6 +48,7 @@ struct bus {
     struct process *processes;
     struct session *sessions;
     uint32_t session_count;
+    uint64_t sessions_begun;
 
     uint32_t draining; /* stores that have not finished; while stopping */
     bool stopping;

@@ -88,35 +88,64 @@ reap_cursor(struct topic *t, uint32_t i)
     seat->name = NULL;
 }
 
-static void
-reap_topic(struct topic *t, const struct process *p)
+/* Who goes: a process, or a session with what was not claimed of all that it was told of. */
+struct leaver {
+    struct bus *bus;
+    const struct process *process; /* NULL: a session */
+    uint64_t session;
+};
+
+static bool
+is_left(const struct topic_seat *seat, const struct leaver *l)
 {
-    const struct ring_geometry *g = &t->memory.view.geo;
+    return l->process ? seat->process == l->process : seat->process && seat->session == l->session;
+}
+
+static void
+reap_topic(struct topic *t, const struct leaver *l)
+{
+    struct ring_view *v = &t->memory.view;
     bool publisher = false, cursor = false;
 
-    for (uint32_t i = 0; i < g->max_publishers; i++)
-        if (t->publishers[i].process == p) {
+    for (uint32_t i = 0; i < v->geo.max_publishers; i++)
+        if (is_left(&t->publishers[i], l) && (l->process || ring_entry_forsake(v, i))) {
             reap_publisher(t, i);
             publisher = true;
         }
-    for (uint32_t i = 0; i < g->max_cursors; i++)
-        if (t->cursors[i].process == p) {
+    for (uint32_t i = 0; i < v->geo.max_cursors; i++)
+        if (is_left(&t->cursors[i], l) && (l->process || ring_cursor_forsake(v, i))) {
             reap_cursor(t, i);
             cursor = true;
         }
     if (publisher)
         reap_settle(t);
     else if (cursor)
-        state_bump(&t->memory.view);
+        state_bump(v);
     if (publisher || cursor)
         watch_ask(t);
+}
+
+static void
+reap(const struct leaver *l)
+{
+    for (struct topic *t = l->bus->topics; t; t = t->next)
+        if (t->mapped)
+            reap_topic(t, l);
+}
+
+void
+reap_session(struct bus *bus, uint64_t session)
+{
+    const struct leaver l = {bus, NULL, session};
+
+    reap(&l);
 }
 
 void
 reap_process(struct process *p)
 {
-    for (struct topic *t = p->bus->topics; t; t = t->next)
-        if (t->mapped)
-            reap_topic(t, p);
+    const struct leaver l = {p->bus, p, 0};
+
+    reap(&l);
     TESTPOINT("reap.done");
 }

@@ -7,6 +7,11 @@
 /* reap_process takes everything back that a dead process had, in every topic. */
 void reap_process(struct process *p);
 
+/* reap_session takes back what was handed out over a session that ends, or by a former daemon (0), and its process has not
+ * claimed, or gave back: it never read the answer, or its close reached nobody. One that was just about to claim is told
+ * -ESTALE, and asks again. */
+void reap_session(struct bus *bus, uint64_t session);
+
 /* reap_publisher and reap_cursor take one seat back, for a death or a close. A publisher's seat is free once the orphan rule
  * has passed; reap_settle runs it and comes back by timer while somebody who lives is still at work. */
 void reap_publisher(struct topic *t, uint32_t i);

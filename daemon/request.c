@@ -167,17 +167,30 @@ topic_info(struct request *q)
     return 0;
 }
 
+static struct attach_asker
+asker_of(const struct session *s)
+{
+    return (struct attach_asker){.who = &s->who, .process = s->process, .session = s->number};
+}
+
+static void
+hand_out(struct request *q, int data, int control)
+{
+    q->s->opened = true;
+    attach_fds(q, data, control);
+}
+
 static int
 pub_open(struct request *q)
 {
-    const struct attach_asker asker = {.who = &q->s->who, .process = q->s->process};
+    const struct attach_asker asker = asker_of(q->s);
     struct topic *t;
     int r = topic_obtain(q->s->bus, q->packet->topic.name, &q->s->who, &t, q->answer.text);
 
     if (!r)
         r = attach_publisher(t, &asker, &q->answer);
     if (!r)
-        attach_fds(q, t->memory.data_rw, t->memory.control);
+        hand_out(q, t->memory.data_rw, t->memory.control);
     return r;
 }
 
@@ -196,14 +209,14 @@ pub_close(struct request *q)
 static int
 sub_open(struct request *q)
 {
-    const struct attach_asker asker = {.who = &q->s->who, .process = q->s->process};
+    const struct attach_asker asker = asker_of(q->s);
     struct topic *t;
     int r = topic_obtain(q->s->bus, q->packet->sub_open.topic, &q->s->who, &t, q->answer.text);
 
     if (!r)
         r = attach_cursor(t, &asker, &q->packet->sub_open, &q->answer);
     if (!r)
-        attach_fds(q, t->memory.data_ro, t->memory.control);
+        hand_out(q, t->memory.data_ro, t->memory.control);
     return r;
 }
 

@@ -10,6 +10,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "daemon/reap.h"
 #include "daemon/report.h"
 #include "daemon/request.h"
 #include "shm/testpoint.h"
@@ -35,11 +36,9 @@ free_session(struct session *s)
     free(s);
 }
 
-void
-session_end(struct session *s)
+static void
+end(struct session *s)
 {
-    if (s->ended)
-        return;
     s->ended = true;
     if (s->prev)
         s->prev->next = s->next;
@@ -53,6 +52,16 @@ session_end(struct session *s)
     /* Whoever works on it now frees it when done. */
     if (!s->busy)
         free_session(s);
+}
+
+void
+session_end(struct session *s)
+{
+    if (s->ended)
+        return;
+    if (s->opened)
+        reap_session(s->bus, s->number);
+    end(s);
 }
 
 void
@@ -71,7 +80,7 @@ void
 session_end_all(struct bus *bus)
 {
     while (bus->sessions)
-        session_end(bus->sessions);
+        end(bus->sessions);
 }
 
 /* --- answers ---------------------------------------------------------------------------------- */
@@ -268,6 +277,7 @@ begin(struct bus *bus, int socket)
         r = process_of_socket(bus, s->who.pid, pidfd, &s->process);
     if (!r) {
         s->bus = bus;
+        s->number = ++bus->sessions_begun;
         s->source = (struct loop_source){.fd = socket, .ready = on_ready, .user = s};
         r = loop_add(bus->loop, &s->source, EPOLLIN);
     }

@@ -2,8 +2,9 @@
  *
  * The socket never blocks. Answers that do not fit wait, at most SESSION_QUEUE of them; one more ends the session: who never
  * reads gets cut, and holds nobody up. A session handles at most SESSION_PACKETS packets a turn, and none after it has had
- * SESSION_TURN_NS, so a flood from one does not keep others waiting. A user's first session above [bus] user_sessions is let in to be told so, whatever comes above
- * that is closed at once. The end of a session frees nothing but the session: what it opened belongs to its process. */
+ * SESSION_TURN_NS, so a flood from one does not keep others waiting. A user's first session above [bus] user_sessions is let in
+ * to be told so, whatever comes above that is closed at once. What was opened over a session belongs to its process and outlives
+ * it, unless the process never claimed it: the answer did not reach it, or nobody waited for it any more. */
 #ifndef DAEMON_SESSION_H
 #define DAEMON_SESSION_H
 
@@ -23,10 +24,12 @@ struct session_answer {
 struct session {
     struct session *next, *prev;
     struct bus *bus;
+    uint64_t number; /* the how manyth of this daemon */
     struct access_who who;
     struct process *process; /* held */
     struct loop_source source;
-    bool hello; /* versions have been agreed on */
+    bool hello;  /* versions have been agreed on */
+    bool opened; /* publishers or cursors were handed out over it */
     bool ended;
     bool crowded;                 /* one more than [bus] user_sessions: it is told so and ended */
     bool busy;                    /* its packets are being handled: freed afterwards */

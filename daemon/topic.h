@@ -19,10 +19,11 @@ enum topic_standing {
 struct topic_seat {
     struct process *process; /* held; NULL: free, or its owner died (dying) */
     uint64_t generation;
-    bool dying;   /* a publisher whose entry waits for the orphan rule */
-    bool lane;    /* a publisher whose lane has memory */
-    uint8_t kind; /* of a cursor: enum ring_cursor_kind */
-    char *name;   /* of a named cursor; owned */
+    uint64_t session; /* number of the one that was told; 0: one of a former daemon */
+    bool dying;       /* a publisher whose entry waits for the orphan rule */
+    bool lane;        /* a publisher whose lane has memory */
+    uint8_t kind;     /* of a cursor: enum ring_cursor_kind */
+    char *name;       /* of a named cursor; owned */
 };
 
 struct topic {

@@ -624,13 +624,18 @@ void ring_entry_free(struct ring_view *v, uint32_t i);
 /* Between handing an entry or a cursor out and the owner's knowing of it the daemon may die, or the owner may have stopped
  * waiting for the answer. `claimed` is generation << 1 when it is handed out. The owner adds a 1; a daemon that finds none
  * and may not wait for it makes it RING_FORSAKEN; both by CAS, so exactly one has it, and an answer that comes late
- * claims nothing of whoever has been given the place since.
+ * claims nothing of whoever has been given the place since. Who closes takes his 1 away before he says so, for a daemon that
+ * never hears of it. Checked by tests/model/handover.pml.
  *
  * ring_entry_claim, ring_cursor_claim (the owner): 0, or -ESTALE: it is not yours any more, ask again.
- * ring_entry_forsake, ring_cursor_forsake (the daemon, at its start): true when nobody claimed it; to be freed. */
+ * ring_entry_return, ring_cursor_return (the owner): it is not used any more, not even read.
+ * ring_entry_forsake, ring_cursor_forsake (the daemon, at its start, and when a session ends): true when nobody
+ * claimed it; to be freed. Also when a daemon has said so before, and died. */
 #define RING_FORSAKEN UINT64_MAX
 int ring_entry_claim(struct ring_view *v, uint32_t i, uint64_t generation);
 int ring_cursor_claim(struct ring_view *v, uint32_t i, uint64_t generation);
+void ring_entry_return(struct ring_view *v, uint32_t i, uint64_t generation);
+void ring_cursor_return(struct ring_view *v, uint32_t i, uint64_t generation);
 bool ring_entry_forsake(struct ring_view *v, uint32_t i);
 bool ring_cursor_forsake(struct ring_view *v, uint32_t i);
 

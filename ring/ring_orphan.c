@@ -200,29 +200,63 @@ static bool
 settle_claim(atom_u64 *claimed, uint64_t generation, uint64_t as)
 {
     /* release: CLAIMED; acquire: CLAIMED */
-    return atom_cas_acq_rel(claimed, ring__unclaimed(generation), as);
+    bool won = atom_cas_acq_rel(claimed, ring__unclaimed(generation), as);
+
+    TESTPOINT("ring.claim_settled");
+    return won;
+}
+
+static int
+claim(atom_u64 *claimed, uint64_t generation)
+{
+    return settle_claim(claimed, generation, ring__unclaimed(generation) | 1) ? 0 : -ESTALE;
+}
+
+static void
+give_back(atom_u64 *claimed, uint64_t generation)
+{
+    uint64_t word = ring__unclaimed(generation);
+
+    (void)atom_cas_acq_rel(claimed, word | 1, word); /* release: CLAIMED */
+    TESTPOINT("ring.given_back");
+}
+
+/* A daemon may have died after it forsook and before it freed: the place is nobody's already. */
+static bool
+forsake(atom_u64 *claimed, uint64_t generation)
+{
+    return settle_claim(claimed, generation, RING_FORSAKEN) ||
+           atom_load_acquire(claimed) == RING_FORSAKEN; /* acquire: CLAIMED */
 }
 
 int
 ring_entry_claim(struct ring_view *v, uint32_t i, uint64_t generation)
 {
-    uint64_t mine = ring__unclaimed(generation) | 1;
-
-    return settle_claim(&ring_line(v, i)->claimed, generation, mine) ? 0 : -ESTALE;
+    return claim(&ring_line(v, i)->claimed, generation);
 }
 
 int
 ring_cursor_claim(struct ring_view *v, uint32_t i, uint64_t generation)
 {
-    uint64_t mine = ring__unclaimed(generation) | 1;
+    return claim(&ring_cursor(v, i)->claimed, generation);
+}
 
-    return settle_claim(&ring_cursor(v, i)->claimed, generation, mine) ? 0 : -ESTALE;
+void
+ring_entry_return(struct ring_view *v, uint32_t i, uint64_t generation)
+{
+    give_back(&ring_line(v, i)->claimed, generation);
+}
+
+void
+ring_cursor_return(struct ring_view *v, uint32_t i, uint64_t generation)
+{
+    give_back(&ring_cursor(v, i)->claimed, generation);
 }
 
 bool
 ring_entry_forsake(struct ring_view *v, uint32_t i)
 {
-    return settle_claim(&ring_line(v, i)->claimed, ring_entry(v, i)->generation, RING_FORSAKEN);
+    return forsake(&ring_line(v, i)->claimed, ring_entry(v, i)->generation);
 }
 
 bool
@@ -230,6 +264,5 @@ ring_cursor_forsake(struct ring_view *v, uint32_t i)
 {
     uint64_t word = atom_load_acquire(ring_cursor_word(v, i)); /* acquire: CURSOR_STATE */
 
-    return settle_claim(&ring_cursor(v, i)->claimed, ring_cursor_generation_of(word),
-                        RING_FORSAKEN);
+    return forsake(&ring_cursor(v, i)->claimed, ring_cursor_generation_of(word));
 }

@@ -142,6 +142,81 @@ test_closed_while_away(void **state)
     leat_pub_close(p);
 }
 
+/* Another bus of this process, for what one program does to itself. */
+static leat_bus *
+second_bus(const struct bus *b, int64_t timeout_ns)
+{
+    struct leat_options o = LEAT_OPTIONS_INIT;
+    leat_bus *second;
+
+    o.path = b->path;
+    o.timeout_ns = timeout_ns;
+    assert_int_equal(leat_open(&o, &second), 0);
+    return second;
+}
+
+/* Nobody is left behind who would hold `p` back: neither publishers nor cursors. */
+static void
+expect_alone(struct bus *b, const char *topic, leat_pub *p)
+{
+    struct leat_topic_info info;
+
+    for (uint64_t n = 0; n < 100; n++)
+        bus_send(p, n, 16);
+    assert_int_equal(leat_topic_info(b->bus, topic, &info), 0);
+    assert_int_equal(info.subscribers, 0);
+    assert_int_equal(info.publishers, 1);
+    leat_pub_close(p);
+}
+
+/* The whole bus is closed while nobody is there to be told, and the process lives on: nobody ever tells. */
+static void
+test_left_while_away(void **state)
+{
+    struct leat_sub_options o = LEAT_SUB_OPTIONS_INIT;
+    struct bus *b = *state;
+    leat_bus *second;
+    leat_pub *p, *closed;
+    leat_sub *s;
+
+    bus_topic(b, "conn.left", 16, LEAT_MEMORY);
+    p = bus_pub(b, "conn.left", 0);
+    second = second_bus(b, 0);
+    assert_int_equal(leat_pub_open(second, "conn.left", NULL, &closed), 0);
+    o.kind = LEAT_GATING;
+    assert_int_equal(leat_sub_open(second, "conn.left", &o, &s), 0);
+    bus_kill(b, SIGKILL);
+    leat_close(second);
+    bus_launch(b);
+    expect_alone(b, "conn.left", p);
+}
+
+/* The daemon is stopped; who gives up waiting for what he asked for, and leaves, is not given it when it goes on. */
+static void
+test_gave_up(void **state)
+{
+    struct leat_sub_options o = LEAT_SUB_OPTIONS_INIT;
+    struct bus *b = *state;
+    struct leat_topic_info info;
+    leat_bus *second;
+    leat_pub *p, *lost;
+    leat_sub *s;
+
+    bus_topic(b, "conn.gave.up", 16, LEAT_MEMORY);
+    p = bus_pub(b, "conn.gave.up", 0);
+    second = second_bus(b, 50000000);
+    assert_int_equal(kill(b->daemon, SIGSTOP), 0);
+    o.kind = LEAT_GATING;
+    assert_int_equal(leat_sub_open(second, "conn.gave.up", &o, &s), -ETIMEDOUT);
+    assert_int_equal(leat_pub_open(second, "conn.gave.up", NULL, &lost), -ETIMEDOUT);
+    leat_close(second);
+    assert_int_equal(kill(b->daemon, SIGCONT), 0);
+    /* A few turns of the daemon's, so that it has read all that was asked. */
+    for (int i = 0; i < 4; i++)
+        assert_int_equal(leat_topic_info(b->bus, "conn.gave.up", &info), 0);
+    expect_alone(b, "conn.gave.up", p);
+}
+
 static void
 test_fork(void **state)
 {
@@ -357,6 +432,8 @@ main(void)
         cmocka_unit_test(test_daemon_returns),
         cmocka_unit_test(test_ring_reconnects),
         cmocka_unit_test(test_closed_while_away),
+        cmocka_unit_test(test_left_while_away),
+        cmocka_unit_test(test_gave_up),
         cmocka_unit_test(test_fork),
         cmocka_unit_test(test_threads),
         cmocka_unit_test(test_stopped_daemon),

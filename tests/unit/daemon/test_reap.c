@@ -59,6 +59,7 @@ a_hang_up_frees_nothing(void **state)
     c = client_open();
     assert_int_equal(ask_topic(c, WIRE_PUB_OPEN, "a", NULL), 0);
     pub = answer;
+    assert_int_equal(ring_entry_claim(&topic("a")->memory.view, pub.index, pub.generation), 0);
     close(c);
     TURN_UNTIL(!fix.bus->sessions);
     assert_non_null(topic("a")->publishers[pub.index].process);
@@ -77,6 +78,37 @@ leave_a_hole(struct topic *t, uint32_t index, uint32_t n)
     atom_store_relaxed(&ring_line(&t->memory.view, index)->limit, tail + n);
     atom_store_relaxed(&ring_line(&t->memory.view, index)->intent, ring_intent_pack(tail, n));
     atom_store_relaxed(ring_tail(&t->memory.view), tail + n);
+}
+
+/* Whoever stopped waiting for his answer and hung up does not know what he has; another session of his does not matter. */
+static void
+what_was_never_claimed_goes_with_its_session(void **state)
+{
+    struct wire_answer pub, sub;
+    struct topic *t;
+    int c, other;
+
+    (void)state;
+    bus_start("[topic a]\ndeclare = yes\n");
+    t = topic("a");
+    c = client_open();
+    other = client_open();
+    assert_int_equal(ask_topic(other, WIRE_PUB_OPEN, "a", NULL), 0);
+    pub = answer;
+    assert_int_equal(ask_sub(other, "a", NULL, RING_KIND_GATING, WIRE_LATEST), 0);
+    sub = answer;
+    assert_int_equal(ask_topic(c, WIRE_PUB_OPEN, "a", NULL), 0);
+    assert_int_equal(ask_sub(c, "a", NULL, RING_KIND_GATING, WIRE_LATEST), 0);
+    close(c);
+    TURN_UNTIL(!t->publishers[1].process && !t->publishers[1].dying);
+    assert_null(t->cursors[1].process);
+    assert_int_equal(ring_entry_claim(&t->memory.view, 1, 1), -ESTALE);
+    assert_int_equal(ring_entry_claim(&t->memory.view, pub.index, pub.generation), 0);
+    assert_int_equal(ring_cursor_claim(&t->memory.view, sub.index, sub.generation), 0);
+    close(other);
+    TURN_UNTIL(!fix.bus->sessions);
+    assert_non_null(t->publishers[pub.index].process);
+    assert_non_null(t->cursors[sub.index].process);
 }
 
 static void
@@ -199,6 +231,8 @@ main(void)
         cmocka_unit_test_setup_teardown(a_death_frees_everything_everywhere, bus_setup,
                                         bus_teardown),
         cmocka_unit_test_setup_teardown(a_hang_up_frees_nothing, bus_setup, bus_teardown),
+        cmocka_unit_test_setup_teardown(what_was_never_claimed_goes_with_its_session, bus_setup,
+                                        bus_teardown),
         cmocka_unit_test_setup_teardown(a_hole_is_aborted_and_the_others_go_on, bus_setup,
                                         bus_teardown),
         cmocka_unit_test_setup_teardown(the_dead_wait_for_the_slow, bus_setup, bus_teardown),

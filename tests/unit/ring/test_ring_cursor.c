@@ -205,7 +205,10 @@ a_claim_is_one_sides(void **state)
             assert_int_equal(ring_cursor_claim(&f.view, 2, generation), 0);
             assert_int_equal(ring_cursor_claim(&f.view, 2, generation), -ESTALE);
             assert_false(ring_cursor_forsake(&f.view, 2));
+            ring_cursor_return(&f.view, 2, generation);
+            assert_true(ring_cursor_forsake(&f.view, 2));
         } else {
+            assert_true(ring_cursor_forsake(&f.view, 2));
             assert_true(ring_cursor_forsake(&f.view, 2));
             assert_int_equal(ring_cursor_claim(&f.view, 2, generation), -ESTALE);
         }

@@ -353,6 +353,46 @@ retention_by_age(void **state)
     rig_end(rig);
 }
 
+/* The second segment's first write does not come back. */
+static int
+hold_second_segment(struct fake *disk, const struct io_req *req)
+{
+    return req->verb == IO_WRITE && req->flags & IO_DURABLE && !req->off && disk->budget-- <= 0;
+}
+
+/* The numbers go on where the log ends: without a message on the disk nobody would know where. */
+static void
+retention_leaves_a_message(void **state)
+{
+    struct rig_options o = *(const struct rig_options *)*state;
+    struct rig *rig;
+    uint64_t first;
+
+    o.retention = 1u << 20;
+    rig = rig_new(&o);
+    rig_fake(rig)->judge = hold_second_segment;
+    rig_fake(rig)->budget = 1;
+    assert_int_equal(store_create(&rig->env, &rig->topic, &rig->store), 0);
+    rig_ring(rig, 1);
+    assert_int_equal(rig_attach(rig), 0);
+    rig_publisher(rig);
+    while (!rig_fake(rig)->held.head) {
+        if (!rig_try(rig, 10000))
+            continue;
+        (void)shm_event_arm(&ring_control(&rig->view)->space);
+        store_look(rig->store);
+        rig_turn(rig);
+    }
+    first = rig_first(rig);
+    fake_release(rig_fake(rig));
+    rig_fake(rig)->judge = NULL;
+    assert_int_equal(first, 1);
+    rig_wait(rig, has_expired, 1);
+    rig_wait(rig, is_idle, 0);
+    assert_int_equal(rig_read(rig, store_first(rig->store)).next, rig->next);
+    rig_end(rig);
+}
+
 /* --- a disk that misbehaves -------------------------------------------------------------- */
 
 /* `budget` durable writes to segments fail, after that all is well. */
@@ -608,6 +648,7 @@ main(void)
         BOTH(retention_by_size_recycles),
         BOTH(what_was_handed_out_is_not_recycled),
         BOTH(retention_by_age),
+        WITH(retention_leaves_a_message, fake),
         WITH(a_failed_write_goes_to_a_new_file, fake),
         WITH(three_failed_files_are_said, fake),
         WITH(a_full_disk_is_said, fake),

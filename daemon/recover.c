@@ -587,7 +587,7 @@ recover_store(struct recovery *rec)
     if (!r && f)
         r = read_last(rec, f);
     if (!r)
-        r = store__floors_load(s, s->flush.chain.next, rec->why);
+        r = store__floors_load(s, rec->why);
     TESTPOINT("recover.judged");
     if (!r && f)
         r = take_last(rec, f);

@@ -434,6 +434,8 @@ store_attach(struct store *s, struct ring_view *view, const struct store_events 
     char reason[STORE_WHY] = "";
     int r = flush_attach(s, view, reason);
 
+    if (!r)
+        r = store__floors_limit(s, atom_load_acquire(ring_tail(view)), reason); /* acquire: CLAIM */
     if (r) {
         memcpy(why, reason, sizeof reason);
         return r;

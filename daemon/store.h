@@ -53,7 +53,8 @@ uint64_t store_next(const struct store *s);
 uint64_t store_first(const struct store *s);
 
 /* store_attach begins to follow the ring from store_next on: takes cursor 0 or goes on with it, publishes durable. The view is
- * the topic's and outlives the store. -EBADMSG: ring and log contradict each other (`why`). */
+ * the topic's and outlives the store. A floor above the ring's tail is taken back to it; blocks for the disk then. -EBADMSG: ring
+ * and log contradict each other (`why`); -EIO, ...: such a floor cannot be saved. */
 int store_attach(struct store *s, struct ring_view *view, const struct store_events *events,
                  char why[STORE_WHY]);
 

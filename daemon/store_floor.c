@@ -304,7 +304,7 @@ is_zero(const void *data, size_t len)
 /* Takes one record in. A copy that is not valid beside one of zeros is the first write of a name
  * that was cut: nobody was told of it. */
 static int
-load_record(struct store *s, const struct log_cursor copies[2], uint64_t next)
+load_record(struct store *s, const struct log_cursor copies[2])
 {
     struct store_floors *f = &s->floors;
     int which = log_cursor_pick(copies, s->topic.topic_id);
@@ -328,18 +328,11 @@ load_record(struct store *s, const struct log_cursor copies[2], uint64_t next)
     floor->state = FLOOR_USED;
     floor->known = true;
     floor->floor = floor->saved = copies[which].floor;
-    if (floor->floor > next) {
-        report_warning("%s: %s had seen messages up to %" PRIu64
-                       " that did not reach the disk; it goes on at %" PRIu64,
-                       s->topic.name, floor->name, floor->floor - 1, next);
-        floor->floor = next;
-        touch(s, floor);
-    }
     return 0;
 }
 
 static int
-load_all(struct store *s, int fd, uint64_t next, char why[STORE_WHY])
+load_all(struct store *s, int fd, char why[STORE_WHY])
 {
     unsigned char block[2 * LOG_BLOCK];
     struct log_cursors_header h;
@@ -363,7 +356,7 @@ load_all(struct store *s, int fd, uint64_t next, char why[STORE_WHY])
             return n ? -errno : 0;
         memcpy(&copies[0], block, sizeof copies[0]);
         memcpy(&copies[1], block + LOG_BLOCK, sizeof copies[1]);
-        r = load_record(s, copies, next);
+        r = load_record(s, copies);
         if (r) {
             (void)snprintf(why, STORE_WHY, "both copies of record %u of the cursors file: %s", i,
                            report_error_text(r));
@@ -374,7 +367,7 @@ load_all(struct store *s, int fd, uint64_t next, char why[STORE_WHY])
 }
 
 int
-store__floors_load(struct store *s, uint64_t next, char why[STORE_WHY])
+store__floors_load(struct store *s, char why[STORE_WHY])
 {
     int fd, r = store__open(s, STORE_FILE_CURSORS, 0, &s->floors.file);
 
@@ -396,12 +389,37 @@ store__floors_load(struct store *s, uint64_t next, char why[STORE_WHY])
         r = fd;
         goto out;
     }
-    r = load_all(s, fd, next, why);
+    r = load_all(s, fd, why);
     close(fd);
 out:
     if (r && !why[0])
         (void)snprintf(why, STORE_WHY, "the cursors file: %s", report_error_text(r));
     return r;
+}
+
+int
+store__floors_limit(struct store *s, uint64_t tail, char why[STORE_WHY])
+{
+    struct store_floors *f = &s->floors;
+
+    for (uint32_t i = 0; i < f->cnt; i++) {
+        struct store_floor *floor = &f->list[i];
+        if (floor->state != FLOOR_USED || floor->floor <= tail)
+            continue;
+        report_warning("%s: %s had seen messages up to %" PRIu64
+                       " that did not reach the disk; it goes on at %" PRIu64,
+                       s->topic.name, floor->name, floor->floor - 1, tail);
+        floor->floor = tail;
+        write_record(s, i);
+        store__settle(s);
+        record_written(s);
+        if (f->error) {
+            (void)snprintf(why, STORE_WHY, "saving the floor of %s: %s", floor->name,
+                           report_error_text(f->error));
+            return f->error;
+        }
+    }
+    return 0;
 }
 
 void

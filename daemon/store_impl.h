@@ -318,9 +318,12 @@ int store__index_make(struct store *s, const struct store_seg *seg, const struct
 /* --- store_floor.c ----------------------------------------------------------------------- */
 
 /* store__floors_create makes an empty cursors file, store__floors_load opens the one that is there
- * and reads it; floors above `next` are of messages that were lost, and come back. Both block. */
+ * and reads it. store__floors_limit takes floors above the tail back: they are of messages that were
+ * lost, and their numbers are given out again, so it is on the disk before the first of them is. All
+ * block. */
 int store__floors_create(struct io *io, int dir, uint64_t topic_id);
-int store__floors_load(struct store *s, uint64_t next, char why[STORE_WHY]);
+int store__floors_load(struct store *s, char why[STORE_WHY]);
+int store__floors_limit(struct store *s, uint64_t tail, char why[STORE_WHY]);
 void store__floors_look(struct store *s);
 void store__floors_round(struct loop_timer *timer);
 void store__floors_close(struct store *s);

@@ -226,6 +226,62 @@ floors_survive(void **state)
     rig_end(rig);
 }
 
+static void
+save_floor(struct rig *rig, uint64_t floor)
+{
+    assert_int_equal(store_floor_set(rig->store, "alpha", floor), 0);
+    store_drain(rig->store, rig_drained, rig);
+    for (rig->drained = 0; !rig->drained;)
+        rig_turn(rig);
+}
+
+/* A name that began behind what survived: before the first of those numbers is given out again, the
+ * disk knows that it has not seen it. */
+static void
+a_floor_is_taken_back_at_once(void **state)
+{
+    struct rig *rig = rig_start(*state);
+    uint64_t floor;
+
+    publish_some(rig, 20);
+    save_floor(rig, 100);
+    stop(rig);
+    rig_reboot(rig);
+    assert_int_equal(store_floor_saved(rig->store, "alpha"), 21);
+    publish_some(rig, 200);
+    rig_wait_durable(rig, 220);
+    stop(rig);
+    rig_reboot(rig);
+    assert_int_equal(store_floor_get(rig->store, "alpha", &floor), 0);
+    assert_int_equal(floor, 21);
+    rig_end(rig);
+}
+
+/* What is in the ring is not lost: who has seen it does not get it again. */
+static void
+a_floor_in_the_ring_stays(void **state)
+{
+    struct rig *rig = rig_start(*state);
+    char why[STORE_WHY] = "";
+    uint64_t floor;
+
+    publish_some(rig, 20);
+    save_floor(rig, 31);
+    stop(rig);
+    while (rig->next < 41) {
+        struct ring_out out = {.data = "", .len = 0, .key = rig->next * 3};
+        uint64_t seq;
+        assert_int_equal(ring_publish(&rig->pub, &out, 1, 1000 + rig->next, &seq), 0);
+        rig->next++;
+    }
+    assert_int_equal(rig_recover(rig, why), 0);
+    assert_int_equal(store_next(rig->store), 21);
+    assert_int_equal(rig_attach(rig), 0);
+    assert_int_equal(store_floor_get(rig->store, "alpha", &floor), 0);
+    assert_int_equal(floor, 31);
+    rig_end(rig);
+}
+
 /* The newer copy torn: the older one counts. Both: nobody guesses. */
 static void
 floors_have_two_copies(void **state)
@@ -978,6 +1034,8 @@ main(void)
         BOTH(goes_on_after_each_stop),
         BOTH(adopts_the_living_ring),
         BOTH(floors_survive),
+        BOTH(a_floor_is_taken_back_at_once),
+        BOTH(a_floor_in_the_ring_stays),
         WITH(floors_have_two_copies, fake),
         WITH(a_file_cut_short_is_a_torn_tail, fake),
         WITH(a_file_cut_short_is_a_torn_tail, block),

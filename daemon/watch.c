@@ -127,6 +127,16 @@ evict(struct topic *t, uint32_t i)
     state_bump(v);
 }
 
+/* Whether there is something for a cursor at its place. One that has had all there is waits itself: for a publisher that was
+ * stopped in its claim, or while it was said to wait. */
+static bool
+is_behind(const struct ring_view *v, uint64_t pos)
+{
+    struct ring_msg m;
+
+    return ring_peek(v, pos, &m) != RING_NONE;
+}
+
 /* The clock runs while a publisher waits and the same cursor stands at the same place, by the daemon's own clock: what others
  * write into shared memory decides nothing. */
 static void
@@ -139,7 +149,8 @@ look_at_lag(struct topic *t)
     if (!v->geo.lag_ns || v->geo.when_full != RING_BLOCK || t->store)
         return;
     pos = ring_gate(v, &who);
-    if (who == UINT32_MAX || t->cursors[who].kind != RING_KIND_GATING || !somebody_waits(v)) {
+    if (who == UINT32_MAX || t->cursors[who].kind != RING_KIND_GATING || !somebody_waits(v) ||
+        !is_behind(v, pos)) {
         t->gate_since_ns = 0;
         loop_cancel(t->bus->loop, &t->lag);
         return;

@@ -86,6 +86,50 @@ who_moves_or_is_not_waited_for_is_left_alone(void **state)
     close(c);
 }
 
+/* A publisher that was stopped while it waited still says that it waits, and one that was stopped in its claim leaves a place
+ * that nobody can read: neither is the fault of who has read all there is. */
+static void
+who_has_read_all_is_no_laggard(void **state)
+{
+    atom_u64 *word;
+    struct topic *t;
+    struct pen pen;
+    uint32_t i;
+    int c;
+
+    (void)state;
+    bus_start("[topic a]\ndeclare = yes\ndepth = 8\nlag = 1ms\n");
+    t = topic("a");
+    c = client_open();
+    assert_int_equal(ask_topic(c, WIRE_PUB_OPEN, "a", NULL), 0);
+    pen = pen_of(t, answer.index);
+    assert_int_equal(ask_sub(c, "a", NULL, RING_KIND_GATING, WIRE_LATEST), 0);
+    i = answer.index;
+    word = ring_cursor_word(&t->memory.view, i);
+    while (!pen_write(&pen, 1))
+        ;
+    atom_store_relaxed(&ring_line(&t->memory.view, 0)->blocked_ns, 1);
+    atom_store_release(&ring_cursor(&t->memory.view, i)->pos, 9);
+    ring_topic(c, t->id);
+    turn();
+    turn();
+    assert_false(loop_is_set(&t->lag));
+    /* Claimed, and not stamped. */
+    atom_store_seq(&ring_line(&t->memory.view, 0)->limit, 17);
+    atom_store_release(&ring_line(&t->memory.view, 0)->intent, ring_intent_pack(9, 1));
+    atom_store_release(ring_tail(&t->memory.view), 10);
+    ring_topic(c, t->id);
+    turn();
+    turn();
+    assert_false(loop_is_set(&t->lag));
+    assert_int_equal(ring_cursor_state_of(atom_load_relaxed(word)), RING_CURSOR_LIVE);
+    atom_store_release(&ring_slot(&t->memory.view, 9)->stamp, ring_stamp(9, RING_COMMITTED));
+    ring_topic(c, t->id);
+    TURN_UNTIL(ring_cursor_state_of(atom_load_relaxed(word)) == RING_CURSOR_EVICTED);
+    free(pen.pieces);
+    close(c);
+}
+
 /* --- floors --- */
 
 static void
@@ -291,6 +335,7 @@ main(void)
                                         bus_teardown),
         cmocka_unit_test_setup_teardown(who_moves_or_is_not_waited_for_is_left_alone, bus_setup,
                                         bus_teardown),
+        cmocka_unit_test_setup_teardown(who_has_read_all_is_no_laggard, bus_setup, bus_teardown),
         cmocka_unit_test_setup_teardown(acknowledged_floors_are_saved_and_the_bell_armed_again,
                                         bus_setup, bus_teardown),
         cmocka_unit_test_setup_teardown(a_tail_beyond_all_limits_is_damage, bus_setup,

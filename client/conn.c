@@ -16,8 +16,8 @@
 #include "shm/testpoint.h"
 
 #define TIMEOUT_NS 5000000000ll
-#define GREET_ONLY (-1) /* a deadline for one who does not wait for the answer */
-#define RETRY_MS 2 /* between two looks for a daemon that is starting, or whose backlog is full */
+#define NO_WAIT (-1) /* a deadline for one who does not wait for the answer */
+#define RETRY_MS 2   /* between two looks for a daemon that is starting, or whose backlog is full */
 
 int64_t
 leat__now(void)
@@ -202,7 +202,7 @@ greet(struct leat_bus *b, int socket, int64_t deadline)
     hello.newest = WIRE_VERSION;
     call.id = b->id;
     r = wire_send(socket, &hello, NULL, 0, MSG_DONTWAIT);
-    if (r || deadline == GREET_ONLY)
+    if (r || deadline == NO_WAIT)
         return r;
     r = await(b, socket, &call);
     if (r)
@@ -224,10 +224,9 @@ send_ring(int socket, uint64_t topic_id)
     return wire_send(socket, &packet, NULL, 0, MSG_DONTWAIT);
 }
 
-/* What a new connection is told first: handles that were closed while there was none, and, because
- * a ring may have been lost with the old one, to look at everything that is open. */
+/* Tells the daemon of handles that were closed while it could not be told, or never became anybody's. */
 static void
-catch_up(struct leat_bus *b)
+tell_graves(struct leat_bus *b)
 {
     uint32_t told = 0;
 
@@ -244,6 +243,14 @@ catch_up(struct leat_bus *b)
     b->grave_count -= told;
     if (told)
         memmove(b->graves, b->graves + told, b->grave_count * sizeof *b->graves);
+}
+
+/* What a new connection is told first: what is closed, and, because a ring may have been lost with
+ * the old one, to look at everything that is open. */
+static void
+catch_up(struct leat_bus *b)
+{
+    tell_graves(b);
     for (const struct leat_pub *p = b->pubs; p; p = p->next)
         (void)send_ring(b->socket, p->map.topic_id);
     for (const struct leat_sub *s = b->subs; s; s = s->next)
@@ -329,7 +336,7 @@ pay_rings(struct leat_bus *b)
     while (atom_load_seq(&b->ring_owed) && !pthread_mutex_trylock(&b->lock)) { /* seq: RING_OWED */
         atom_store_seq(&b->ring_owed, 0);                                      /* seq: RING_OWED */
         b->connected = false;
-        r = connect_once(b, GREET_ONLY);
+        r = connect_once(b, NO_WAIT);
         pthread_mutex_unlock(&b->lock);
         /* A daemon that lives and has no time for us yet is still owed its ring; one that is away is not: it looks at everything
          * when it comes. */
@@ -384,17 +391,33 @@ leat__bury(struct leat_bus *b, const struct leat__grave *grave)
 
 /* --- questions -------------------------------------------------------------------------------- */
 
+/* Takes the answers to questions that were given up. What they opened is closed before the next
+ * question, which may be the same once more. */
+static void
+hear_late(struct leat_bus *b)
+{
+    struct leat__answer none;
+    const struct call nothing = {.id = ++b->id, .deadline = NO_WAIT, .answer = &none};
+
+    (void)await(b, b->socket, &nothing);
+    tell_graves(b);
+}
+
 static int
 exchange(struct leat_bus *b, struct wire_header *request, const struct call *half)
 {
     struct call call = *half;
     int r;
 
+    hear_late(b);
     request->id = ++b->id;
     call.id = request->id;
     r = send_all(b->socket, request, call.deadline);
     TESTPOINT("conn.asked");
-    return r ? r : await(b, b->socket, &call);
+    if (!r)
+        r = await(b, b->socket, &call);
+    tell_graves(b);
+    return r;
 }
 
 /* What went wrong on the way, in words. */

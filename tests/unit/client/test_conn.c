@@ -325,6 +325,40 @@ test_stopped_daemon(void **state)
     leat_close(bus);
 }
 
+/* A subscription that was given up before the daemon came to it is nobody's: it holds no publisher
+ * and no name. */
+static void
+test_given_up(void **state)
+{
+    struct bus *b = *state;
+    struct leat_sub_options gating = LEAT_SUB_OPTIONS_INIT, named = LEAT_SUB_OPTIONS_INIT;
+    struct leat_options o = LEAT_OPTIONS_INIT;
+    struct leat_topic_info info;
+    leat_sub *s = NULL;
+    leat_bus *bus;
+    int tries = 0, r;
+
+    bus_topic(b, "conn.given", 16, LEAT_MEMORY);
+    bus_topic(b, "conn.named", 16, LEAT_DISK);
+    o.path = b->path;
+    o.timeout_ns = 50000000;
+    assert_int_equal(leat_open(&o, &bus), 0);
+    gating.kind = LEAT_GATING;
+    named.name = "n";
+    assert_int_equal(kill(b->daemon, SIGSTOP), 0);
+    assert_int_equal(leat_sub_open(bus, "conn.given", &gating, &s), -ETIMEDOUT);
+    assert_int_equal(leat_sub_open(bus, "conn.named", &named, &s), -ETIMEDOUT);
+    assert_int_equal(kill(b->daemon, SIGCONT), 0);
+    do
+        r = leat_sub_open(bus, "conn.named", &named, &s);
+    while ((r == -ETIMEDOUT || r == -EBUSY) && ++tries < 100);
+    assert_int_equal(r, 0);
+    assert_int_equal(leat_topic_info(b->bus, "conn.given", &info), 0);
+    assert_int_equal(info.subscribers, 0);
+    leat_sub_close(s);
+    leat_close(bus);
+}
+
 /* How many processes have this bus's socket on their command line. */
 static unsigned
 daemons_of(const char *path, pid_t *ret_pid)
@@ -437,6 +471,7 @@ main(void)
         cmocka_unit_test(test_fork),
         cmocka_unit_test(test_threads),
         cmocka_unit_test(test_stopped_daemon),
+        cmocka_unit_test(test_given_up),
         cmocka_unit_test(test_autostart),
         cmocka_unit_test(test_autostart_without_program),
     };

@@ -118,7 +118,10 @@ adopt_cursors(struct topic *t)
 static int
 adopt_seats(struct topic *t)
 {
-    int r = adopt_publishers(t);
+    int r;
+
+    topic_sign(t);
+    r = adopt_publishers(t);
 
     if (!r)
         r = adopt_cursors(t);

@@ -345,10 +345,13 @@ load_all(struct store *s, int fd, char why[STORE_WHY])
     memset(block + n, 0, sizeof block - (size_t)n);
     memcpy(&h, block, sizeof h);
     r = n == LOG_BLOCK ? log_cursors_header_check(&h, s->topic.topic_id) : -EBADMSG;
-    if (r) {
+    if (r == -EPROTONOSUPPORT)
+        (void)snprintf(why, STORE_WHY, "the cursors file is of version %u, this is %u", h.version,
+                       LOG_VERSION);
+    else if (r)
         (void)snprintf(why, STORE_WHY, "the cursors file: %s", report_error_text(r));
+    if (r)
         return r;
-    }
     for (uint32_t i = 0; i < LIMIT_CURSORS; i++) {
         memset(block, 0, sizeof block);
         n = pread(fd, block, sizeof block, (off_t)place(i, 0));

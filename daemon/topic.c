@@ -289,7 +289,6 @@ int
 topic_prepare(struct topic *t)
 {
     const struct ring_geometry *g = &t->memory.view.geo;
-    struct ring_daemon *d = ring_daemon(&t->memory.view);
 
     t->mapped = true;
     t->access = (struct access_rule){.uid = g->uid, .gid = g->gid, .mode = g->mode};
@@ -299,10 +298,17 @@ topic_prepare(struct topic *t)
     if (!t->publishers || !t->cursors || !t->scratch)
         return -ENOMEM;
     set_id(t, ring_header(&t->memory.view)->topic_id);
+    return 0;
+}
+
+void
+topic_sign(struct topic *t)
+{
+    struct ring_daemon *d = ring_daemon(&t->memory.view);
+
     atom_store_relaxed(&d->pid, t->bus->pid);
     atom_store_relaxed(&d->start, t->bus->start);
     atom_store_relaxed(&d->incarnation, t->bus->incarnation);
-    return 0;
 }
 
 static void
@@ -412,6 +418,7 @@ build(struct topic *t, const struct topic_wish *wish, char why[WHY_ROOM])
     r = topic_prepare(t);
     if (r)
         return why_set(why, r, "topic %s: out of memory", t->name);
+    topic_sign(t);
     TESTPOINT("topic.made");
     return t->store ? topic_follow(t, t->store, why) : 0;
 }

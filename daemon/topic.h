@@ -94,9 +94,11 @@ void topic_quarantine(struct topic *t, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
 /* For adoption: topic_add makes a bare topic under a name; topic_prepare allocates what a mapped one needs, sets its access
- * rule and id, and says in shared memory who serves it now. topic_follow joins it to its log. -ENOMEM, -EBADMSG. */
+ * rule and id; topic_sign says in shared memory who serves it now, which is written once nothing can refuse the topic any more.
+ * topic_follow joins it to its log. -ENOMEM, -EBADMSG. */
 int topic_add(struct bus *bus, const char *name, struct topic **ret);
 int topic_prepare(struct topic *t);
+void topic_sign(struct topic *t);
 int topic_follow(struct topic *t, struct store *store, char why[WHY_ROOM]);
 
 /* topic_geometry is the geometry a log was made for, planned, continuing at `origin`. -EBADMSG: it cannot be. */

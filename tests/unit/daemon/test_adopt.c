@@ -268,6 +268,33 @@ a_newer_version_is_refused_and_untouched(void **state)
     close(fd);
 }
 
+/* That a log is newer is found when its ring has been looked at: the ring stays as it is too. */
+static void
+a_ring_of_a_newer_log_is_untouched(void **state)
+{
+    static unsigned char before[65536];
+    uint32_t version = LOG_VERSION + 1;
+    unsigned char *map;
+    char path[100];
+    int fd, file;
+
+    (void)state;
+    bus_start("[topic a]\ndeclare = yes\ndurability = disk\n");
+    bus_die();
+    (void)snprintf(path, sizeof path, "%s/store/a/cursors", fix.dir);
+    file = open(path, O_RDWR);
+    assert_int_equal(pwrite(file, &version, 4, 8), 4);
+    map = spoil(SHM_KIND_DATA, &fd);
+    memcpy(before, map, sizeof before);
+    bus_start("");
+    assert_int_equal(topic("a")->standing, TOPIC_REFUSED);
+    assert_non_null(strstr(topic("a")->why, "the cursors file is of version 2, this is 1"));
+    assert_memory_equal(map, before, sizeof before);
+    munmap(map, 65536);
+    close(fd);
+    close(file);
+}
+
 /* Each way to spoil a ring: what has to become of it. */
 static void
 damage_is_set_aside_with_a_reason(void **state)
@@ -678,6 +705,8 @@ main(void)
         cmocka_unit_test_setup_teardown(a_name_keeps_its_process_over_a_restart, bus_setup,
                                         bus_teardown),
         cmocka_unit_test_setup_teardown(a_newer_version_is_refused_and_untouched, bus_setup,
+                                        bus_teardown),
+        cmocka_unit_test_setup_teardown(a_ring_of_a_newer_log_is_untouched, bus_setup,
                                         bus_teardown),
         cmocka_unit_test_setup_teardown(damage_is_set_aside_with_a_reason, bus_setup, bus_teardown),
         cmocka_unit_test_setup_teardown(what_nobody_ever_saw_is_taken_away, bus_setup,

@@ -76,7 +76,7 @@ check_any_right(struct request *q, const struct topic *t)
 static int
 find_by_id(struct request *q, uint64_t id, struct topic **ret)
 {
-    struct topic *t = topic_by_id(q->s->bus, id);
+    struct topic *t = topic_by_id(q->s->bus, id, q->s->process);
     int r;
 
     if (!t)
@@ -198,7 +198,7 @@ static int
 pub_close(struct request *q)
 {
     const struct wire_handle *h = &q->packet->handle;
-    struct topic *t = topic_by_id(q->s->bus, h->topic_id);
+    struct topic *t = topic_by_id(q->s->bus, h->topic_id, q->s->process);
 
     if (!t)
         return why_set(q->answer.text, -ENOENT, "there is no topic with id %016" PRIx64,
@@ -224,7 +224,7 @@ static int
 sub_close(struct request *q)
 {
     const struct wire_handle *h = &q->packet->handle;
-    struct topic *t = topic_by_id(q->s->bus, h->topic_id);
+    struct topic *t = topic_by_id(q->s->bus, h->topic_id, q->s->process);
 
     if (!t)
         return why_set(q->answer.text, -ENOENT, "there is no topic with id %016" PRIx64,
@@ -316,7 +316,7 @@ position(struct request *q)
 static void
 ring(struct session *s, const struct wire_ring *p)
 {
-    struct topic *t = topic_by_id(s->bus, p->topic_id);
+    struct topic *t = topic_by_id(s->bus, p->topic_id, s->process);
 
     if (t && (access_may(&s->who, &t->access, ACCESS_SUBSCRIBE) ||
               access_may(&s->who, &t->access, ACCESS_PUBLISH)))

@@ -41,13 +41,14 @@ topic_by_name(const struct bus *bus, const char *name)
 }
 
 struct topic *
-topic_by_id(const struct bus *bus, uint64_t id)
+topic_by_id(const struct bus *bus, uint64_t id, const struct process *asker)
 {
-    struct topic *t = id ? bus->by_id[bucket_of_id(id)] : NULL;
+    struct topic *found = NULL;
 
-    while (t && t->id != id)
-        t = t->next_by_id;
-    return t;
+    for (struct topic *t = id ? bus->by_id[bucket_of_id(id)] : NULL; t; t = t->next_by_id)
+        if (t->id == id && (!found || topic_has(t, asker)))
+            found = t;
+    return found;
 }
 
 static void

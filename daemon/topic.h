@@ -54,7 +54,10 @@ struct topic {
 };
 
 struct topic *topic_by_name(const struct bus *bus, const char *name);
-struct topic *topic_by_id(const struct bus *bus, uint64_t id);
+
+/* topic_by_id finds what `asker` means by an id. One that was adopted stands where a publisher can write: when two topics bear
+ * it, it is the one that the process has a part in. */
+struct topic *topic_by_id(const struct bus *bus, uint64_t id, const struct process *asker);
 
 /* topic_wish is what a topic is to be: rule, options and owner put together. `fixed` says which fields the asker named
  * himself (1u << enum config_field), for the comparison with one that exists. -EINVAL, -EACCES with a text. */

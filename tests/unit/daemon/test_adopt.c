@@ -504,6 +504,44 @@ a_header_gives_no_rights_to_a_log(void **state)
     }
 }
 
+/* Who wrote another topic's id over its own does not get what is meant for that one. */
+static void
+a_borrowed_id_takes_nothing_from_its_owner(void **state)
+{
+    struct wire_answer mine;
+    struct ring_view view;
+    struct topic *t;
+    uint64_t id;
+    int c;
+
+    (void)state;
+    for (int thief = 0; thief < 2; thief++) {
+        const char *owner = thief ? "b" : "a", *other = thief ? "a" : "b";
+        bus_start("[topic a]\ndeclare = yes\n[topic b]\ndeclare = yes\n");
+        memcpy(prefix, fix.bus->prefix, sizeof prefix);
+        id = topic(owner)->id;
+        c = client_open();
+        assert_int_equal(ask_topic(c, WIRE_PUB_OPEN, owner, NULL), 0);
+        mine = answer;
+        claim_publisher(owner, &mine);
+        view = topic(other)->memory.view;
+        ((struct shm_header *)view.data)->topic_id = id;
+        ((struct shm_header *)view.control)->topic_id = id;
+        close(c);
+        bus_die();
+        bus_start("");
+        t = topic(owner);
+        assert_int_equal(t->id, id);
+        c = client_open();
+        assert_ptr_equal(topic_by_id(fix.bus, id, t->publishers[mine.index].process), t);
+        assert_int_equal(ask_close(c, WIRE_PUB_CLOSE, &mine), 0);
+        close(c);
+        bus_die();
+        memory_remove(prefix, "a");
+        memory_remove(prefix, "b");
+    }
+}
+
 /* Its messages would be kept nowhere, and nobody would know. */
 static void
 a_header_takes_nothing_off_the_disk(void **state)
@@ -720,6 +758,8 @@ main(void)
         cmocka_unit_test_setup_teardown(scribbles_hurt_their_own_topic_only, bus_setup,
                                         bus_teardown),
         cmocka_unit_test_setup_teardown(a_header_gives_no_rights_to_a_log, bus_setup, bus_teardown),
+        cmocka_unit_test_setup_teardown(a_borrowed_id_takes_nothing_from_its_owner, bus_setup,
+                                        bus_teardown),
         cmocka_unit_test_setup_teardown(a_header_takes_nothing_off_the_disk, bus_setup,
                                         bus_teardown),
         cmocka_unit_test_setup_teardown(a_removed_ring_leaves_its_log, bus_setup, bus_teardown),

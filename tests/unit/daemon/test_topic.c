@@ -23,7 +23,7 @@ made_with_defaults_and_there(void **state)
     assert_int_equal(ask_topic(c, WIRE_TOPIC_INFO, "a", NULL), 0);
     assert_int_equal(answer.fds, 2);
     assert_int_equal(answer.topic_id, topic("a")->id);
-    assert_ptr_equal(topic_by_id(fix.bus, answer.topic_id), topic("a"));
+    assert_ptr_equal(topic_by_id(fix.bus, answer.topic_id, NULL), topic("a"));
     assert_int_equal(topic("a")->memory.view.geo.depth, 4096);
     assert_int_equal(topic("a")->memory.view.geo.uid, geteuid());
     close(c);

@@ -1,5 +1,6 @@
 /* leatd - the daemon of a leat bus. */
 #include <errno.h>
+#include <fcntl.h>
 #include <getopt.h>
 #include <inttypes.h>
 #include <signal.h>
@@ -236,6 +237,19 @@ serve(const struct options *o, struct config *c)
     return r ? EXIT_FAILURE : EXIT_SUCCESS;
 }
 
+/* Whoever starts it with standard descriptors closed would have its reports in the first file that takes their place. */
+static void
+fill_standard_descriptors(void)
+{
+    int fd;
+
+    do
+        fd = open("/dev/null", O_RDWR);
+    while (fd >= 0 && fd <= STDERR_FILENO);
+    if (fd >= 0)
+        close(fd);
+}
+
 int
 main(int argc, char **argv)
 {
@@ -245,6 +259,7 @@ main(int argc, char **argv)
 
     if (r)
         return r > 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    fill_standard_descriptors();
     (void)signal(SIGPIPE, SIG_IGN);
     if (o.quiet)
         report_quiet();

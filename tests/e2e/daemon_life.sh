@@ -81,6 +81,15 @@ printf 'another boot id!' | dd of="/dev/shm/$prefix.disk.data" bs=1 seek=48 conv
 daemon_start
 is "memory of another boot" "$(leat info disk --json | json tail durable state)" "52 51 ok"
 
+# Started with no standard output and error: what it says goes nowhere, and not into the first file that it opened instead.
+daemon_kill
+mkfifo "$work/bare"
+"$LEATD" --socket "$LEAT_BUS" --store "$work/store" --ready-fd 3 3>"$work/bare" >&- 2>&- &
+daemon=$!
+is "ready" "$(head -c 1 "$work/bare" | wc -c)" 1
+has "its guard" "$(cat "$LEAT_BUS.guard")" "pid $daemon
+store"
+
 # leatd --stop
 "$LEATD" --socket "$LEAT_BUS" --store "$work/store" --stop 2>"$work/err" || fail "--stop: $(cat "$work/err")"
 has "--stop" "$(cat "$work/err")" "process $daemon has stopped"

@@ -176,6 +176,13 @@ adopt_memory(void *user, const char *name)
 
     if (a->error || topic_by_name(a->bus, name))
         return;
+    if (memory_is_foreign(a->bus->prefix, name)) {
+        report_warning("what stands in /dev/shm under the name of topic %s was made by another "
+                       "user, and is not taken over",
+                       name);
+        memory_remove(a->bus->prefix, name);
+        return;
+    }
     if (topic_add(a->bus, name, &t)) {
         a->error = -ENOMEM;
         return;

@@ -9,7 +9,6 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
-#include "daemon/report.h"
 #include "shm/name.h"
 #include "shm/segment.h"
 #include "shm/testpoint.h"
@@ -208,27 +207,6 @@ is_half_made(const struct memory *m)
            !atom_load_acquire(&c->magic);   /* acquire: MAGIC */
 }
 
-/* Anybody may put anything into /dev/shm, under the names of any bus: only a daemon makes objects, so what another user made is
- * rubbish, which its maker would go on writing to. */
-static int
-open_own(const char *object, int *ret_fd, uint64_t *ret_size)
-{
-    struct stat st = {0};
-    int fd, r = shm_segment_open(object, true, &fd, ret_size);
-
-    if (r)
-        return r;
-    if (fstat(fd, &st) || st.st_uid != geteuid()) {
-        report_warning(SHM_DIRECTORY
-                       "%s belongs to user %u, who is not the daemon's: not taken over",
-                       object, st.st_uid);
-        close(fd);
-        return -ENOENT;
-    }
-    *ret_fd = fd;
-    return 0;
-}
-
 static int
 open_objects(struct memory *m, const char *prefix, const char *name, uint64_t ret_sizes[2])
 {
@@ -237,13 +215,13 @@ open_objects(struct memory *m, const char *prefix, const char *name, uint64_t re
     int r;
 
     shm_name_object(prefix, name, SHM_KIND_DATA, object);
-    r = open_own(object, &m->data_rw, &ret_sizes[0]);
+    r = shm_segment_open(object, true, &m->data_rw, &ret_sizes[0]);
     if (!r)
         r = shm_segment_open(object, false, &m->data_ro, &size);
     if (r)
         return r;
     shm_name_object(prefix, name, SHM_KIND_CONTROL, object);
-    return open_own(object, &m->control, &ret_sizes[1]);
+    return shm_segment_open(object, true, &m->control, &ret_sizes[1]);
 }
 
 /* What stands in the objects: 0, -ENOENT (rubbish), -EPROTONOSUPPORT, -EBADMSG. */
@@ -313,6 +291,21 @@ memory_adopt(const char *prefix, const char *name, const uint8_t boot_id[16], st
     if (r == -ENOENT)
         memory_remove(prefix, name);
     return r;
+}
+
+bool
+memory_is_foreign(const char *prefix, const char *name)
+{
+    char object[SHM_NAME_ROOM], path[sizeof SHM_DIRECTORY + SHM_NAME_ROOM];
+    struct stat st;
+
+    for (int kind = SHM_KIND_DATA; kind <= SHM_KIND_CONTROL; kind++) {
+        shm_name_object(prefix, name, (enum shm_kind)kind, object);
+        (void)snprintf(path, sizeof path, SHM_DIRECTORY "%s", object);
+        if (!lstat(path, &st) && st.st_uid != geteuid())
+            return true;
+    }
+    return false;
 }
 
 /* --- listing ---------------------------------------------------------------------------------- */

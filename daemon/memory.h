@@ -22,6 +22,10 @@ struct memory {
 int memory_create(const char *prefix, const struct ring_geometry *geo,
                   const struct ring_identity *who, struct memory *ret, char why[WHY_ROOM]);
 
+/* memory_is_foreign says whether one of a topic's objects belongs to another user than the daemon's. Anybody may put anything into
+ * /dev/shm, and goes on writing to it; what is our own nobody else can exchange there, because the directory is sticky. */
+bool memory_is_foreign(const char *prefix, const char *name);
+
 /* memory_adopt opens what a former daemon left. -ENOENT: there is nothing, or only what nobody ever got to see (half made, half
  * removed, or of a former boot), which it takes away; -EPROTONOSUPPORT: of another version, `why` names both, nothing is touched;
  * -EBADMSG: damaged, nothing is touched. */

@@ -2,10 +2,10 @@
  * apart. */
 #include "tests/unit/daemon/bus_fixture.h"
 
-#include <fcntl.h>
 #include <pthread.h>
 #include <sched.h>
 #include <sys/mount.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 
 #include "daemon/process.h"
@@ -437,26 +437,37 @@ an_owner_that_has_become_a_thread_is_dead(void **state)
     close(ends[1]);
 }
 
-/* Whoever makes an object before the daemon does would read and write all that goes through it. */
+/* Gives an object to another user, or puts something else of his in its place. */
+static void
+give_away(const char *name, enum shm_kind kind, int how)
+{
+    char object[SHM_NAME_ROOM], path[SHM_NAME_ROOM + 16];
+
+    shm_name_object(prefix, name, kind, object);
+    (void)snprintf(path, sizeof path, "/dev/shm%s", object);
+    if (how)
+        assert_int_equal(unlink(path), 0);
+    if (how == 1)
+        assert_int_equal(mkfifo(path, 0666), 0);
+    if (how == 2)
+        assert_int_equal(symlink("nowhere", path), 0);
+    assert_int_equal(lchown(path, 12345, 12345), 0);
+}
+
+/* Whoever makes an object before the daemon does would read and write all that goes through it, or keep a topic from being. */
 static void
 what_another_user_made_is_not_taken_over(void **state)
 {
-    char object[SHM_NAME_ROOM];
-    int fd;
-
     (void)state;
     if (geteuid())
         skip();
-    for (int kind = SHM_KIND_DATA; kind <= SHM_KIND_CONTROL; kind++) {
+    for (int i = 0; i < 6; i++) {
+        enum shm_kind kind = i % 2 ? SHM_KIND_DATA : SHM_KIND_CONTROL;
         bus_start("[topic a]\ndeclare = yes\n[topic d]\ndeclare = yes\ndurability = disk\n");
         memcpy(prefix, fix.bus->prefix, sizeof prefix);
         bus_die();
-        for (int i = 0; i < 2; i++) {
-            shm_name_object(prefix, i ? "d" : "a", (enum shm_kind)kind, object);
-            fd = shm_open(object, O_RDWR | O_CLOEXEC, 0);
-            assert_int_equal(fchown(fd, 12345, 12345), 0);
-            close(fd);
-        }
+        give_away("a", kind, i / 2);
+        give_away("d", kind, i / 2);
         bus_start("");
         assert_null(topic_by_name(fix.bus, "a"));
         assert_int_equal(topic("d")->standing, TOPIC_SERVING);

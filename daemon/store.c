@@ -317,9 +317,12 @@ void
 store__free(struct store *s)
 {
     struct loop *loop = s->env.loop;
+    void (*drained)(void *user), *user;
 
     s->closing = true;
     store__settle(s);
+    drained = s->drained;
+    user = s->drained_user;
     loop_undefer(loop, &s->task);
     loop_cancel(loop, &s->retry);
     loop_cancel(loop, &s->expire);
@@ -334,6 +337,9 @@ store__free(struct store *s)
     free(s->index.buf);
     free(s->segs);
     free(s);
+    /* A stop that waits for this log need not wait any more. */
+    if (drained)
+        drained(user);
 }
 
 /* Everything of a new topic but its name, in a directory that nobody takes for one. */

@@ -65,7 +65,7 @@ void store_look(struct store *s);
 bool store_is_idle(const struct store *s);
 
 /* store_drain writes everything that is committed now, saves floors, and then calls done, perhaps at once and also
- * when the log has failed for good. For a clean stop. */
+ * when the log has failed for good or is closed before. For a clean stop. */
 void store_drain(struct store *s, void (*done)(void *user), void *user);
 
 /* store_open_segment opens, read-only, the segment that holds seq, or the oldest one when seq is older, or the last one

@@ -151,6 +151,31 @@ a_clean_stop_drains_and_keeps_the_rings(void **state)
     assert_int_equal(atom_load_relaxed(ring_tail(&topic("d")->memory.view)), 101);
 }
 
+/* A log that is closed while the stop waits for it is not waited for. */
+static void
+a_stop_does_not_wait_for_what_is_gone(void **state)
+{
+    struct topic *t;
+    struct pen pen;
+    int c;
+
+    (void)state;
+    bus_start("[topic d]\ndeclare = yes\ndurability = disk\n");
+    t = topic("d");
+    c = client_open();
+    assert_int_equal(ask_topic(c, WIRE_PUB_OPEN, "d", NULL), 0);
+    pen = pen_of(t, answer.index);
+    for (int i = 0; i < 100; i++)
+        assert_int_equal(pen_write(&pen, 1), 0);
+    free(pen.pieces);
+    close(c);
+    assert_int_equal(kill(getpid(), SIGTERM), 0);
+    TURN_UNTIL(fix.bus->stopping);
+    topic_quarantine(t, "test");
+    assert_int_equal(bus_run(fix.bus), 0);
+    assert_int_equal(fix.bus->draining, 0);
+}
+
 #if defined(LEAT_TESTPOINTS)
 static void
 stop_at_adoption(const char *name)
@@ -234,6 +259,8 @@ main(void)
         cmocka_unit_test_setup_teardown(a_declared_topic_that_cannot_be_does_not_stop_the_others,
                                         bus_setup, bus_teardown),
         cmocka_unit_test_setup_teardown(a_clean_stop_drains_and_keeps_the_rings, bus_setup,
+                                        bus_teardown),
+        cmocka_unit_test_setup_teardown(a_stop_does_not_wait_for_what_is_gone, bus_setup,
                                         bus_teardown),
 #if defined(LEAT_TESTPOINTS)
         cmocka_unit_test_setup_teardown(a_stop_that_comes_while_it_starts_is_not_lost, bus_setup,

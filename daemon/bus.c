@@ -135,7 +135,13 @@ open_socket_place(struct bus *bus, char why[WHY_ROOM])
         shm_name_prefix(path, bus->prefix);
     (void)snprintf(path, sizeof path, "%s" BUS_GUARD, c->socket);
     (void)snprintf(what, sizeof what, "socket %s", c->socket);
-    return lock_take(path, what, &bus->bus_lock, why);
+    r = lock_take(path, what, &bus->bus_lock, why);
+    if (r || !c->prefix[0])
+        return r;
+    /* One that was chosen may be another bus's as well, whose living rings would be adopted. */
+    (void)snprintf(path, sizeof path, "/dev/shm/%s" BUS_GUARD, c->prefix);
+    (void)snprintf(what, sizeof what, "prefix %s", c->prefix);
+    return lock_take(path, what, &bus->prefix_lock, why);
 }
 
 /* The identity of the store: made once, whole or not at all. */
@@ -218,6 +224,8 @@ write_locks(struct bus *bus, char why[WHY_ROOM])
     r = lock_write(bus->bus_lock, text);
     if (!r)
         r = lock_write(bus->store_lock, text);
+    if (!r && bus->prefix_lock >= 0)
+        r = lock_write(bus->prefix_lock, text);
     if (!r)
         r = tell_inspectors(bus, text);
     return r ? why_set(why, r, "cannot write the lock file: %s", strerror(-r)) : 0;
@@ -446,7 +454,7 @@ bus_open(struct config *config, struct bus **ret, char why[WHY_ROOM])
     bus->config = *config;
     bus->pid = (uint32_t)getpid();
     bus->incarnation = bus_random();
-    bus->store_dirfd = bus->bus_lock = bus->store_lock = -1;
+    bus->store_dirfd = bus->bus_lock = bus->store_lock = bus->prefix_lock = -1;
     bus->listener = (struct loop_source){.fd = -1, .ready = session_accept, .user = bus};
     bus->signals = (struct loop_source){.fd = -1, .ready = on_signal, .user = bus};
     bus->stop_timer = (struct loop_timer){.fire = on_stop_timer, .user = bus};
@@ -521,6 +529,7 @@ bus_close(struct bus *bus)
     close_fd(&bus->spare_fd);
     close_fd(&bus->store_dirfd);
     close_fd(&bus->store_lock);
+    close_fd(&bus->prefix_lock);
     close_fd(&bus->bus_lock);
     config_free(&bus->config);
     free(bus);

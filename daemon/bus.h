@@ -37,6 +37,7 @@ struct bus {
     struct store_env store_env;
     int store_dirfd;
     int bus_lock, store_lock;
+    int prefix_lock; /* of a prefix that the configuration chose; -1: it comes from the socket */
 
     struct loop_source listener;
     struct loop_source signals;

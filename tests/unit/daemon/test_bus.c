@@ -246,6 +246,29 @@ paths_that_are_one_place_are_one_bus(void **state)
     assert_string_equal(fix.bus->prefix, prefix);
 }
 
+static void
+a_prefix_is_one_bus_too(void **state)
+{
+    char path[64], why[WHY_ROOM];
+    struct config c;
+    struct bus *bus;
+
+    (void)state;
+    (void)snprintf(path, sizeof path, "/dev/shm/unit-%d" BUS_GUARD, (int)getpid());
+    assert_int_equal(config_init(&c, false), 0);
+    (void)snprintf(c.socket, sizeof c.socket, "%s/bus2", fix.dir);
+    (void)snprintf(c.store, sizeof c.store, "%s/store2", fix.dir);
+    (void)snprintf(c.prefix, sizeof c.prefix, "unit-%d", (int)getpid());
+    assert_int_equal(bus_open(&c, &bus, why), 0);
+    (void)snprintf(why, sizeof why, "prefix = unit-%d\n", (int)getpid());
+    assert_int_equal(bus_try(why), -EBUSY);
+    assert_non_null(strstr(fix.why, "prefix unit-"));
+    bus_close(bus);
+    bus_start(why);
+    bus_die();
+    assert_int_equal(unlink(path), 0);
+}
+
 int
 main(void)
 {
@@ -269,6 +292,7 @@ main(void)
         cmocka_unit_test_setup_teardown(keep_no_ends_the_rings_too, bus_setup, bus_teardown),
         cmocka_unit_test_setup_teardown(paths_that_are_one_place_are_one_bus, bus_setup,
                                         bus_teardown),
+        cmocka_unit_test_setup_teardown(a_prefix_is_one_bus_too, bus_setup, bus_teardown),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "client/client.h"
 #include "log/index.h"
 #include "tools/table.h"
 
@@ -223,7 +224,7 @@ open_segment(struct walk *w)
 
     log_segment_name(w->segment->first, name);
     (void)snprintf(w->path, sizeof w->path, "%s/%s", w->segment->folder, name);
-    w->fd = open(w->path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    w->fd = open(w->path, LEAT__READ | O_NOFOLLOW);
     r = w->fd < 0 || fstat(w->fd, &w->st) ? -errno : 0;
     source = log_fd_source(&w->fd);
     r = r ? r : log_segment_check(&source, &w->header);

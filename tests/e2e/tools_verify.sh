@@ -143,6 +143,15 @@ has "and drawn" "$(leat ring -b "$work/rings" ticks)" "damaged"
 scribble "$data" 0 '\x00\x00'
 is "a ring's magic" "$(verdict "$work/rings")" 2
 
+# A pipe in a copy, of which nobody holds the other end, keeps nobody waiting.
+copy
+rm "$seg" "$work/copy/orders/cursors" && mkfifo "$seg" "$work/copy/orders/cursors"
+is "a pipe in a copy" "$(verdict "$work/copy")" 8
+leat cat -b "$work/copy" orders -n 1 >"$work/out" 2>&1
+rm "$work/copy/orders/topic" && mkfifo "$work/copy/orders/topic" "$work/rings/x.data"
+leat ls -b "$work/copy" >"$work/out" 2>&1
+leat ls -b "$work/rings" >"$work/out" 2>&1
+
 refuses 8 "no such topic" leat verify nope
 refuses 8 "/nowhere" leat verify /nowhere
 finish

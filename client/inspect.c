@@ -321,7 +321,7 @@ measure_lag(const struct leat_inspect *i, struct leat_inspect_sub *ret)
 
     ret->lag = tail > ret->next ? tail - ret->next : 0;
     for (uint64_t seq = from; seq < tail && seq - from < v->geo.depth; seq++) {
-        if (ring_peek(v, seq, &m) != RING_MESSAGE)
+        if (ring_glance(v, seq, &m) != RING_MESSAGE)
             continue;
         ret->lag_bytes += m.len;
         if (!ret->lag_ns && m.time_ns && m.time_ns < now)

@@ -24,7 +24,7 @@ next_message(const struct ring_view *v, uint64_t seq, uint64_t end, uint64_t *re
     struct ring_msg m;
 
     for (; seq < end; seq++)
-        if (ring_peek(v, seq, &m) == RING_MESSAGE) {
+        if (ring_glance(v, seq, &m) == RING_MESSAGE) {
             *ret_time = m.time_ns;
             return seq;
         }

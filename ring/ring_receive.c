@@ -163,19 +163,38 @@ ring_receive(struct ring_reader *r, struct ring_msg *ret)
     return RING_NONE;
 }
 
+/* What stands at a place whose stamp was read. */
+static int
+look(const struct ring_view *v, uint64_t seq, uint64_t stamp, struct ring_msg *ret)
+{
+    int64_t diff = ring_stamp_diff(stamp, seq);
+    int x;
+
+    if (!ring_stamp_is_message(stamp, seq))
+        return diff < 0 || diff == RING_BUSY ? RING_NONE : RING_GAP;
+    x = read_slot(v, seq, stamp, ret);
+    return x == 1 ? RING_MESSAGE : x == -EBADMSG ? x : x ? RING_GAP : RING_NONE;
+}
+
 int
 ring_peek(const struct ring_view *v, uint64_t seq, struct ring_msg *ret)
 {
     uint64_t stamp = atom_load_acquire(&ring_slot(v, seq)->stamp); /* acquire: COMMIT */
-    int64_t diff = ring_stamp_diff(stamp, seq);
 
-    if (ring_stamp_is_message(stamp, seq)) {
-        int x = ring_stamp_state(stamp) == RING_INNER ? batch_is_in(v, seq) : 1;
-        if (x == 1)
-            x = read_slot(v, seq, stamp, ret);
-        return x == 1 ? RING_MESSAGE : x == -EBADMSG ? x : x ? RING_GAP : RING_NONE;
+    if (stamp == ring_stamp(seq, RING_INNER)) {
+        int x = batch_is_in(v, seq);
+        if (x != 1)
+            return x == -EAGAIN ? RING_GAP : x;
     }
-    return diff < 0 || diff == RING_BUSY ? RING_NONE : RING_GAP;
+    return look(v, seq, stamp, ret);
+}
+
+int
+ring_glance(const struct ring_view *v, uint64_t seq, struct ring_msg *ret)
+{
+    uint64_t stamp = atom_load_acquire(&ring_slot(v, seq)->stamp); /* acquire: COMMIT */
+
+    return look(v, seq, stamp, ret);
 }
 
 int

@@ -165,7 +165,8 @@ stamp(struct ring_publisher *p, uint64_t seq, const struct ring_out *out, uint64
 {
     struct ring_slot *s = ring_slot(&p->view, seq);
 
-    atom_store_before_writes(&s->stamp, ring_stamp(seq, RING_BUSY));
+    /* After the claim: whoever sees it looks at the tail again (slots_are_free, overrun). */
+    atom_store_before_writes(&s->stamp, ring_stamp(seq, RING_BUSY)); /* release: CLAIM */
     TESTPOINT("ring.busy");
     atom_store_relaxed(&s->time_ns, time_ns);
     atom_store_relaxed(&s->key, out->key);

@@ -8,7 +8,8 @@
  * Orders are operations, not fences, because the thread sanitizer cannot see fences. Two places
  * need more than C11's operations can say, and have a name of their own here:
  *
- *   atom_store_before_writes   a store that is visible before any later plain write
+ *   atom_store_before_writes   a store that is visible before any later plain write, and after all
+ *                              that came before it
  *   atom_load_after_reads      a load that happens after all earlier plain reads
  *
  * Neither makes a happens-before edge that race freedom depends on; both only order one word
@@ -71,7 +72,7 @@ atom_cas32_seq(atom_u32 *p, uint32_t expected, uint32_t desired)
 static inline void
 atom_store_before_writes(atom_u64 *p, uint64_t v)
 {
-    atom_store_relaxed(p, v);
+    atom_store_release(p, v);
 #if defined(ATOM_TSAN)
     atomic_signal_fence(memory_order_seq_cst);
 #else

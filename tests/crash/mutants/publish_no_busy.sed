@@ -1,2 +1,2 @@
 # Fields are written under the stamp of a lap ago.
-/RING_BUSY));$/d
+/RING_BUSY));/d

@@ -111,6 +111,7 @@ struct store_retire {
     bool busy;
     bool recycle;
     struct io_req req;
+    uint64_t retry_ns; /* the request failed, and is not made again before; 0: it did not */
     uint64_t first;
     char name[STORE_NAME_ROOM];
 };

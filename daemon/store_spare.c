@@ -292,6 +292,30 @@ retire_begin(struct store *s)
         retire_submit(s, (struct io_req){.verb = IO_REMOVE, .fd = s->dir, .name = t->name});
 }
 
+/* What failed is tried again after a while, and no other segment goes before: one would be missing
+ * in the middle. An index is not missed. */
+static bool
+is_held_up(struct store *s)
+{
+    struct store_retire *t = &s->retire;
+
+    if (t->step == RETIRE_NONE || t->step == RETIRE_INDEX || t->req.res >= 0 ||
+        t->req.res == -ENOENT)
+        return false;
+    if (!t->retry_ns) {
+        report_warning("%s: removing segment %" PRIu64 ": %s", s->topic.name, t->first,
+                       report_error_text(t->req.res));
+        t->retry_ns = loop_clock() + STORE_RETRY_NS;
+    }
+    if (loop_clock() < t->retry_ns) {
+        loop_set_by(s->env.loop, &s->retry, t->retry_ns);
+        return true;
+    }
+    t->retry_ns = 0;
+    retire_submit(s, t->req);
+    return true;
+}
+
 static void
 retire_end(struct store *s)
 {
@@ -301,10 +325,6 @@ retire_end(struct store *s)
     s->again = true;
     if (!s->retire.recycle)
         return;
-    if (s->retire.req.res < 0) {
-        spare_failed(s, s->retire.req.res);
-        return;
-    }
     TESTPOINT("retire.ready");
     p->step = SPARE_READY;
     p->last_size = p->file.size;
@@ -315,7 +335,7 @@ store__retire_look(struct store *s)
 {
     struct store_retire *t = &s->retire;
 
-    if (t->busy)
+    if (t->busy || is_held_up(s))
         return;
     switch (t->step) {
     case RETIRE_NONE:

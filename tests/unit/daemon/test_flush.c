@@ -393,6 +393,48 @@ retention_leaves_a_message(void **state)
     rig_end(rig);
 }
 
+/* The oldest segment cannot be removed for a while. */
+static int
+fail_first_removal(struct fake *disk, const struct io_req *req)
+{
+    return req->verb == IO_REMOVE && strstr(req->name, ".seg") && disk->budget-- > 0 ? -EIO : 0;
+}
+
+static bool
+is_within(struct rig *rig, uint64_t retention)
+{
+    return atom_load_relaxed(&ring_daemon(&rig->view)->log_bytes) <= retention;
+}
+
+/* One segment after the other, or one would be missing in the middle. */
+static void
+retention_waits_for_a_segment_that_stays(void **state)
+{
+    struct rig_options o = *(const struct rig_options *)*state;
+    struct store_segment seg;
+    char why[STORE_WHY] = "";
+    struct rig *rig;
+
+    o.retention = 8u << 20;
+    rig = rig_start(&o);
+    rig_fake(rig)->judge = fail_first_removal;
+    rig_fake(rig)->budget = 1;
+    rig_publish(rig, 1000);
+    rig_wait_durable(rig, 1);
+    assert_int_equal(store_open_segment(rig->store, 1, &seg), 0);
+    close(seg.fd);
+    for (uint32_t i = 0; i < 20000; i++)
+        rig_publish(rig, 1000);
+    rig_wait_durable(rig, rig->next - 1);
+    rig_unplug(rig);
+    assert_int_equal(rig_power(rig), 0);
+    assert_int_equal(rig_recover(rig, why), 0);
+    assert_int_equal(rig_attach(rig), 0);
+    rig_wait(rig, is_within, o.retention);
+    assert_int_equal(rig_read(rig, store_first(rig->store)).next, rig->next);
+    rig_end(rig);
+}
+
 /* --- a disk that misbehaves -------------------------------------------------------------- */
 
 /* `budget` durable writes to segments fail, after that all is well. */
@@ -649,6 +691,7 @@ main(void)
         BOTH(what_was_handed_out_is_not_recycled),
         BOTH(retention_by_age),
         WITH(retention_leaves_a_message, fake),
+        WITH(retention_waits_for_a_segment_that_stays, fake),
         WITH(a_failed_write_goes_to_a_new_file, fake),
         WITH(three_failed_files_are_said, fake),
         WITH(a_full_disk_is_said, fake),

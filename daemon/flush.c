@@ -159,10 +159,8 @@ give_up_segment(struct store *s)
     close_segment(s);
     TESTPOINT("flush.given_up");
     f->failures++;
-    if (f->failures >= FLUSH_FILES_MAX || f->error == -ENOSPC || f->error == -EDQUOT) {
+    if (f->failures >= FLUSH_FILES_MAX || f->error == -ENOSPC || f->error == -EDQUOT)
         f->hold_ns = loop_clock() + STORE_RETRY_NS;
-        loop_set_by(s->env.loop, &s->retry, f->hold_ns);
-    }
     f->why = f->error;
     f->error = 0;
 }
@@ -509,6 +507,9 @@ rest(struct store *s, enum flush_verdict verdict)
         return arm(s, f->reader.next + enough(s) - 1);
     case FLUSH_TURN:
         loop_defer(s->env.loop, &s->task);
+        return false;
+    case FLUSH_HOLD:
+        loop_set_by(s->env.loop, &s->retry, f->hold_ns);
         return false;
     case FLUSH_BUFFER:
         loop_set_by(s->env.loop, &f->timer, loop_clock() + FLUSH_SOON_NS);

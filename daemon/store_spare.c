@@ -167,8 +167,13 @@ store__spare_look(struct store *s)
         spare_step(s);
         return;
     }
-    if (!is_wanted(s) || (p->retry_ns && loop_clock() < p->retry_ns))
+    if (!is_wanted(s))
         return;
+    /* What else waits may have taken the timer for itself. */
+    if (p->retry_ns && loop_clock() < p->retry_ns) {
+        loop_set_by(s->env.loop, &s->retry, p->retry_ns);
+        return;
+    }
     r = store__spare_begin(s, store__spare_size(s));
     if (r)
         spare_failed(s, r);

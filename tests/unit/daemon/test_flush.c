@@ -481,6 +481,38 @@ a_failed_write_goes_to_a_new_file(void **state)
 }
 
 static bool
+has_spare_trouble(struct rig *rig, uint64_t arg)
+{
+    (void)arg;
+    return rig->store->spare.error != 0;
+}
+
+/* Two that wait for a second, one begun after the other: each is come back to. */
+static void
+each_wait_ends(void **state)
+{
+    struct rig *rig = rig_start(*state);
+    struct fake *disk = rig_fake(rig);
+    uint64_t later;
+
+    rig_wait(rig, is_idle, 0);
+    disk->allocate_error = -ENOSPC;
+    while (!has_spare_trouble(rig, 0))
+        fill_some(rig, 1);
+    rig_wait_durable(rig, rig->next - 1);
+    disk->allocate_error = 0;
+    for (later = loop_clock() + 300000000; loop_clock() < later;)
+        rig_turn(rig);
+    disk->judge = fail_durable;
+    disk->error = -ENOSPC;
+    disk->budget = 1;
+    rig_publish(rig, 10);
+    rig_wait(rig, is_durable, rig->next - 1);
+    assert_true(disk->budget == 0);
+    rig_end(rig);
+}
+
+static bool
 has_state(struct rig *rig, uint64_t what)
 {
     return rig_state(rig) == what;
@@ -694,6 +726,7 @@ main(void)
         WITH(retention_waits_for_a_segment_that_stays, fake),
         WITH(a_failed_write_goes_to_a_new_file, fake),
         WITH(three_failed_files_are_said, fake),
+        WITH(each_wait_ends, fake),
         WITH(a_full_disk_is_said, fake),
         WITH(a_name_that_cannot_be_synced, fake),
         WITH(durable_advances_in_order, fake),

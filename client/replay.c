@@ -205,6 +205,23 @@ find_successor(struct leat_sub *s)
     return LEAT__AGAIN;
 }
 
+/* As log_walk_next. What stands behind the beginning of the next segment, or is not durable although
+ * what was asked for is, belongs to a write that failed: that went to another file. */
+static int
+next_batch(struct leat_sub *s)
+{
+    struct leat__replay *y = &s->replay;
+    int r;
+
+    if (y->after && y->walk.chain.next >= y->after)
+        return 0;
+    r = log_walk_next(&y->walk);
+    if (r == 1 && y->walk.chain.next - 1 >
+                      atom_load_acquire(&ring_daemon(&s->map.view)->durable)) /* acquire: DURABLE */
+        return 0;
+    return r;
+}
+
 /* Reads the next batch: 1, or what leat__replay_ready says. */
 static int
 load(struct leat_sub *s)
@@ -226,7 +243,7 @@ load(struct leat_sub *s)
         y->batch = fresh;
         y->walk.buf = fresh->data;
     }
-    r = log_walk_next(&y->walk);
+    r = next_batch(s);
     if (r == 0 || r == -EBADMSG)
         return find_successor(s);
     if (r < 0)

@@ -95,7 +95,10 @@ walk_for_time(const struct store_segment *segment, void *buf, uint64_t time_ns, 
         return r;
     log_walk_begin(&w, &source, &header, buf);
     log_walk_at(&w, &entry);
-    for (int i = 0; i < BATCHES_MAX && log_walk_next(&w) == 1; i++) {
+    for (int i = 0; i < BATCHES_MAX; i++) {
+        /* What stands behind the beginning of the next segment was given up. */
+        if ((segment->next && w.chain.next >= segment->next) || log_walk_next(&w) != 1)
+            break;
         if (find_in_batch(&w, time_ns, &seq))
             break;
         seq = w.batch.first + w.batch.count;

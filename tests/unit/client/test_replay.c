@@ -315,6 +315,84 @@ test_damaged_batch(void **state)
     leat_pub_close(p);
 }
 
+/* Adds a batch to a segment, and begins the next one before it: as if its write had failed when its
+ * bytes were there, and the power had gone when the next file had a header. */
+static void
+give_up(const char *folder)
+{
+    int dir = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int fd = openat(dir, "00000000000000000001.seg", O_RDWR | O_CLOEXEC);
+    struct log_source source = log_fd_source(&fd);
+    struct log_segment_info info = {.topic = "log.given_up"};
+    unsigned char *buf = malloc(LOG_BATCH_MAX);
+    struct log_segment_header h;
+    struct log_encoder e;
+    struct log_walk w;
+    struct log_chain chain;
+    char name[LOG_NAME_ROOM];
+    uint32_t len;
+
+    assert_non_null(buf);
+    assert_int_equal(log_segment_check(&source, &h), 0);
+    log_walk_begin(&w, &source, &h, buf);
+    while (log_walk_next(&w) == 1)
+        ;
+    chain = w.chain;
+    assert_int_equal(log_batch_begin(&e, &chain, buf, LOG_BATCH_MAX), 0);
+    for (uint64_t n = 0; n < 5; n++) {
+        const struct log_piece p = {
+            .seq = w.chain.next + n, .len = 9, .total = 9, .data = "never was"};
+        assert_int_equal(log_batch_add(&e, &p, NULL), 0);
+    }
+    len = log_batch_end(&e, &chain, w.offset, w.chain.next - 1, w.chain.time_ns);
+    assert_int_equal(pwrite(fd, buf, len, (off_t)w.offset), len);
+    close(fd);
+    info.topic_id = h.topic_id;
+    info.first = w.chain.next;
+    info.previous = w.chain.hash;
+    info.size = h.size;
+    log_segment_begin(buf, &info);
+    log_segment_name(info.first, name);
+    fd = openat(dir, name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    assert_true(fd >= 0);
+    assert_int_equal(pwrite(fd, buf, LOG_BLOCK, 0), LOG_BLOCK);
+    assert_int_equal(ftruncate(fd, (off_t)h.size), 0);
+    close(fd);
+    close(dir);
+    free(buf);
+}
+
+/* What stands in a segment behind the beginning of the next one is nobody's: its numbers were given
+ * to others. */
+static void
+test_given_up(void **state)
+{
+    struct bus *b = *state;
+    char folder[256];
+    leat_sub *s;
+    leat_pub *p;
+
+    bus_topic(b, "log.given_up", 64, LEAT_DISK);
+    p = bus_pub(b, "log.given_up", 0);
+    send_run(p, 1, 500);
+    assert_int_equal(leat_pub_wait_durable(p, 500, 10000000000), 0);
+    leat_pub_close(p);
+    b->bus = leat_close(b->bus);
+    bus_kill(b, SIGKILL);
+    bus_forget_memory(b);
+    (void)snprintf(folder, sizeof folder, "%s/log.given_up", b->store);
+    give_up(folder);
+    bus_launch(b);
+    bus_open(b);
+    p = bus_pub(b, "log.given_up", 0);
+    send_run(p, 501, 900);
+    assert_int_equal(leat_pub_wait_durable(p, 900, 10000000000), 0);
+    s = bus_sub(b, "log.given_up", LEAT_DURABLE, LEAT_EARLIEST);
+    expect_run(s, 1, 900);
+    leat_sub_close(s);
+    leat_pub_close(p);
+}
+
 static void
 test_removed(void **state)
 {
@@ -368,6 +446,7 @@ main(void)
         cmocka_unit_test(test_daemon_away),
         cmocka_unit_test(test_after_reboot),
         cmocka_unit_test(test_damaged_batch),
+        cmocka_unit_test(test_given_up),
         cmocka_unit_test(test_removed),
     };
 

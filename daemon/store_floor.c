@@ -225,17 +225,25 @@ record_written(struct store *s)
 }
 
 static bool
-save_next(struct store *s)
+save_one(struct store *s, enum floor_state state)
 {
     struct store_floors *f = &s->floors;
 
     for (uint32_t i = 0; i < f->cnt; i++) {
-        if (!f->list[i].dirty)
+        if (!f->list[i].dirty || f->list[i].state != state)
             continue;
         write_record(s, i);
         return true;
     }
     return false;
+}
+
+/* Removals go first: a name that was made again meanwhile has another record, and would be there
+ * twice. */
+static bool
+save_next(struct store *s)
+{
+    return save_one(s, FLOOR_REMOVED) || save_one(s, FLOOR_USED);
 }
 
 void

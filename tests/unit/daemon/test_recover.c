@@ -282,6 +282,39 @@ a_floor_in_the_ring_stays(void **state)
     rig_end(rig);
 }
 
+static int
+one_durable_write(struct fake *disk, const struct io_req *req)
+{
+    return req->verb == IO_WRITE && disk->budget-- <= 0 ? -EIO : 0;
+}
+
+/* A name is removed and made again, and the power goes between the two records. */
+static void
+a_name_is_there_once(void **state)
+{
+    struct rig *rig = rig_start(*state);
+    uint32_t index = 0;
+    const char *name;
+    uint64_t floor;
+
+    publish_some(rig, 20);
+    rig_wait_durable(rig, 20);
+    assert_int_equal(store_floor_set(rig->store, "first", 1), 0);
+    save_floor(rig, 15);
+    assert_int_equal(store_floor_remove(rig->store, "first"), 0);
+    save_floor(rig, 16);
+    rig_fake(rig)->judge = one_durable_write;
+    rig_fake(rig)->budget = 1;
+    assert_int_equal(store_floor_remove(rig->store, "alpha"), 0);
+    save_floor(rig, 5);
+    stop(rig);
+    rig_reboot(rig);
+    while (store_floor_next(rig->store, &index, &name, &floor))
+        assert_int_equal(floor, 5);
+    assert_true(rig->store->floors.list[1].state != FLOOR_USED);
+    rig_end(rig);
+}
+
 /* The newer copy torn: the older one counts. Both: nobody guesses. */
 static void
 floors_have_two_copies(void **state)
@@ -1036,6 +1069,7 @@ main(void)
         BOTH(floors_survive),
         BOTH(a_floor_is_taken_back_at_once),
         BOTH(a_floor_in_the_ring_stays),
+        WITH(a_name_is_there_once, fake),
         WITH(floors_have_two_copies, fake),
         WITH(a_file_cut_short_is_a_torn_tail, fake),
         WITH(a_file_cut_short_is_a_torn_tail, block),

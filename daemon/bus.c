@@ -144,6 +144,30 @@ open_socket_place(struct bus *bus, char why[WHY_ROOM])
     return lock_take(path, what, &bus->prefix_lock, why);
 }
 
+/* The store's own name, and those of the directories that were made for it, must be as durable as what will stand in it. A
+ * directory that may not be read, or that cannot be synced, was not made by us. */
+static int
+sync_above(int dir)
+{
+    int fd = openat(dir, "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC), up, r = 0;
+    struct stat below, st;
+
+    if (fstat(dir, &below))
+        r = -errno;
+    while (fd >= 0 && !r && !fstat(fd, &st) && st.st_dev == below.st_dev &&
+           st.st_ino != below.st_ino) {
+        if (fsync(fd) && errno == EIO)
+            r = -EIO;
+        below = st;
+        up = openat(fd, "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        close(fd);
+        fd = up;
+    }
+    if (fd >= 0)
+        close(fd);
+    return r;
+}
+
 /* The identity of the store: made once, whole or not at all. */
 static int
 read_id(struct bus *bus)
@@ -158,6 +182,9 @@ read_id(struct bus *bus)
     }
     if (bus->id)
         return 0;
+    r = sync_above(bus->store_dirfd);
+    if (r)
+        return r;
     bus->id = bus_random();
     (void)snprintf(text, sizeof text, "%016" PRIx64 "\n", bus->id);
     fd = openat(bus->store_dirfd, STORE_ID ".new", O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);

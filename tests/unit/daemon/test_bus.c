@@ -2,6 +2,7 @@
 #include "tests/unit/daemon/bus_fixture.h"
 
 #include <sys/stat.h>
+#include <sys/syscall.h>
 
 #include "daemon/lock.h"
 #include "daemon/state.h"
@@ -17,6 +18,47 @@ second(const char *socket, const char *store, char why[WHY_ROOM])
     (void)snprintf(c.socket, sizeof c.socket, "%s/%s", fix.dir, socket);
     (void)snprintf(c.store, sizeof c.store, "%s/%s", fix.dir, store);
     return bus_open(&c, &bus, why);
+}
+
+/* Which directories were synced: this one stands before the C library's. */
+static char synced[16][128];
+static unsigned synced_cnt;
+
+int
+fsync(int fd)
+{
+    char path[32];
+    ssize_t n;
+
+    (void)snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+    if (synced_cnt < 16) {
+        n = readlink(path, synced[synced_cnt], sizeof *synced - 1);
+        synced[synced_cnt++][n < 0 ? 0 : n] = '\0';
+    }
+    return (int)syscall(SYS_fsync, fd);
+}
+
+static bool
+was_synced(const char *path)
+{
+    for (unsigned i = 0; i < synced_cnt; i++)
+        if (!strcmp(synced[i], path))
+            return true;
+    return false;
+}
+
+/* A power cut must not take the store's own name away. */
+static void
+a_new_store_is_there_for_good(void **state)
+{
+    char made[100];
+
+    (void)state;
+    synced_cnt = 0;
+    bus_start("");
+    assert_true(was_synced(fix.dir));
+    (void)snprintf(made, sizeof made, "%s/store", fix.dir);
+    assert_true(was_synced(made));
 }
 
 static void
@@ -273,6 +315,7 @@ int
 main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(a_new_store_is_there_for_good, bus_setup, bus_teardown),
         cmocka_unit_test_setup_teardown(a_second_daemon_says_who_is_there, bus_setup, bus_teardown),
         cmocka_unit_test_setup_teardown(the_lock_file_says_what_an_inspector_needs, bus_setup,
                                         bus_teardown),

@@ -77,16 +77,14 @@ adopt_publishers(struct topic *t)
 }
 
 static int
-adopt_name(struct topic *t, struct topic_seat *s, const struct ring_cursor *line)
+adopt_name(struct topic *t, uint32_t cursor)
 {
     char name[LIMIT_SUB_NAME + 1];
 
-    memcpy(name, line->name, sizeof name);
-    name[LIMIT_SUB_NAME] = '\0';
-    if (!t->store || !name[0] || shm_sub_name_check(name))
+    if (!watch_name_of(t, cursor, name))
         return 0;
-    s->name = strdup(name);
-    return s->name ? 0 : -ENOMEM;
+    t->cursors[cursor].name = strdup(name);
+    return t->cursors[cursor].name ? 0 : -ENOMEM;
 }
 
 static int
@@ -100,11 +98,15 @@ adopt_cursors(struct topic *t)
         struct topic_seat *s = &t->cursors[i];
         int r;
 
-        if (ring_cursor_state_of(word) == RING_CURSOR_FREE || s->kind == RING_KIND_LOG)
+        if (s->kind == RING_KIND_LOG)
             continue;
+        if (ring_cursor_state_of(word) == RING_CURSOR_FREE) {
+            watch_inherit_floor(t, i);
+            continue;
+        }
         s->generation = ring_cursor_generation_of(word);
         s->kind = (uint8_t)ring_cursor_kind_of(word);
-        r = adopt_name(t, s, line);
+        r = adopt_name(t, i);
         if (!r)
             r = seat(t, s, line->pid, line->start);
         if (r < 0)

@@ -156,13 +156,20 @@ attach_close_publisher(struct topic *t, const struct process *p, const struct wi
 
 /* --- cursors ---------------------------------------------------------------------------------- */
 
+/* One that is free, and rather one whose line nobody needs any more. */
 static uint32_t
 free_cursor(const struct topic *t)
 {
-    for (uint32_t i = 0; i < t->memory.view.geo.max_cursors; i++)
-        if (!t->cursors[i].process && t->cursors[i].kind != RING_KIND_LOG)
+    uint32_t any = UINT32_MAX;
+
+    for (uint32_t i = 0; i < t->memory.view.geo.max_cursors; i++) {
+        if (t->cursors[i].process || t->cursors[i].kind == RING_KIND_LOG)
+            continue;
+        if (!watch_is_owed(t, i))
             return i;
-    return UINT32_MAX;
+        any = i;
+    }
+    return any;
 }
 
 static const char *
@@ -321,13 +328,26 @@ attach_close_cursor(struct topic *t, const struct process *p, const struct wire_
     return 0;
 }
 
+/* No line may bring a name back that is forgotten. */
+static void
+forget_lines(struct topic *t, const char *name)
+{
+    char is[LIMIT_SUB_NAME + 1];
+
+    for (uint32_t i = 0; i < t->memory.view.geo.max_cursors; i++)
+        if (watch_name_of(t, i, is) && !strcmp(is, name))
+            ring_cursor(&t->memory.view, i)->name[0] = '\0';
+}
+
 int
 attach_forget(struct topic *t, const char *name, char why[WHY_ROOM])
 {
     int r = t->store ? check_name_is_free(t, name, why) : -ENOENT;
 
-    if (!r)
+    if (!r) {
+        forget_lines(t, name);
         r = store_floor_remove(t->store, name);
+    }
     if (r == -ENOENT)
         return why_set(why, r, "topic %s has no subscription %.70s", t->name, name);
     return r;

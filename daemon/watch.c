@@ -2,34 +2,72 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <string.h>
 
 #include "daemon/process.h"
 #include "daemon/reap.h"
 #include "daemon/report.h"
 #include "daemon/state.h"
+#include "shm/name.h"
 #include "shm/testpoint.h"
 
 /* --- floors ----------------------------------------------------------------------------------- */
+
+/* All below `acked` is done with, as far as it is on stable storage. */
+static void
+raise_floor(struct topic *t, const char *name, uint64_t acked)
+{
+    uint64_t durable, floor, now = 0;
+    int r;
+
+    durable = atom_load_acquire(&ring_daemon(&t->memory.view)->durable); /* acquire: DURABLE */
+    floor = shm_min(acked, durable + 1);
+    if (!store_floor_get(t->store, name, &now) && floor <= now)
+        return;
+    r = store_floor_set(t->store, name, floor);
+    if (r)
+        report_error("topic %s: the floor %" PRIu64 " of subscription %s cannot be saved: %s",
+                     t->name, floor, name, report_error_text(r));
+}
 
 void
 watch_save_floor(struct topic *t, uint32_t cursor)
 {
     const struct topic_seat *seat = &t->cursors[cursor];
-    struct ring_view *v = &t->memory.view;
-    uint64_t acked, durable, floor, now = 0;
-    int r;
 
     if (!seat->name || !t->store || t->standing != TOPIC_SERVING)
         return;
-    acked = atom_load_acquire(&ring_cursor(v, cursor)->acked); /* acquire: ACK */
-    durable = atom_load_acquire(&ring_daemon(v)->durable);     /* acquire: DURABLE */
-    floor = shm_min(acked, durable + 1);
-    if (!store_floor_get(t->store, seat->name, &now) && floor <= now)
-        return;
-    r = store_floor_set(t->store, seat->name, floor);
-    if (r)
-        report_error("topic %s: the floor %" PRIu64 " of subscription %s cannot be saved: %s",
-                     t->name, floor, seat->name, report_error_text(r));
+    raise_floor(t, seat->name,
+                atom_load_acquire(&ring_cursor(&t->memory.view, cursor)->acked)); /* acquire: ACK */
+}
+
+bool
+watch_name_of(const struct topic *t, uint32_t cursor, char ret[LIMIT_SUB_NAME + 1])
+{
+    memcpy(ret, ring_cursor(&t->memory.view, cursor)->name, LIMIT_SUB_NAME);
+    ret[LIMIT_SUB_NAME] = '\0';
+    return t->store && ret[0] && !shm_sub_name_check(ret);
+}
+
+void
+watch_inherit_floor(struct topic *t, uint32_t cursor)
+{
+    const struct ring_cursor *line = ring_cursor(&t->memory.view, cursor);
+    uint64_t acked = atom_load_acquire(&line->acked); /* acquire: ACK */
+    char name[LIMIT_SUB_NAME + 1];
+
+    if (acked && watch_name_of(t, cursor, name))
+        raise_floor(t, name, acked);
+}
+
+bool
+watch_is_owed(const struct topic *t, uint32_t cursor)
+{
+    char name[LIMIT_SUB_NAME + 1];
+    uint64_t floor;
+
+    return watch_name_of(t, cursor, name) && !store_floor_get(t->store, name, &floor) &&
+           store_floor_saved(t->store, name) < floor;
 }
 
 void

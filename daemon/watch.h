@@ -20,6 +20,13 @@ void watch_door(struct topic *t);
 /* watch_save_floor takes over what a named cursor has acknowledged. */
 void watch_save_floor(struct topic *t, uint32_t cursor);
 
+/* The line of a named cursor that was closed, or whose owner died, keeps name and floor until another takes it: a daemon that dies
+ * before it has saved the floor leaves it there to the next. watch_name_of copies a line's name, false: none. watch_inherit_floor
+ * takes the floor of such a line over. watch_is_owed says whether it is still needed. */
+bool watch_name_of(const struct topic *t, uint32_t cursor, char ret[LIMIT_SUB_NAME + 1]);
+void watch_inherit_floor(struct topic *t, uint32_t cursor);
+bool watch_is_owed(const struct topic *t, uint32_t cursor);
+
 /* watch_saved writes into the cursor lines which floors have reached the disk. */
 void watch_saved(struct topic *t);
 

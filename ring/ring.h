@@ -313,7 +313,8 @@ ring_cursor_generation_of(uint64_t word)
  *
  *   offset field       writer      readers               order
  *        0 pos         subscriber  publishers, daemon    release: CURSOR; all below is done with
- *        8 acked       subscriber  daemon                release: ACK; named: all below is acknowledged
+ *        8 acked       subscriber  daemon                release: ACK; named: all below is acknowledged. A free line keeps it,
+ *                                                        with the name
  *       16 received    subscriber  inspector             relaxed
  *       24 lost        subscriber  inspector             relaxed
  *       32 waits       subscriber  inspector             relaxed

@@ -70,6 +70,9 @@ ring_cursor_attach(struct ring_view *v, uint32_t i, enum ring_cursor_kind kind,
     uint64_t generation = ring_cursor_generation_of(atom_load_relaxed(word)) + 1;
     bool gating = kind == RING_KIND_GATING || kind == RING_KIND_LOG;
 
+    /* The line of a free cursor still says what its last owner acknowledged: never under another name. */
+    atom_store_relaxed(&line->acked, 0);
+    atom_compiler_barrier();
     memset(line->name, 0, sizeof line->name);
     if (owner->name)
         memcpy(line->name, owner->name, strnlen(owner->name, LIMIT_SUB_NAME));
@@ -83,6 +86,7 @@ ring_cursor_attach(struct ring_view *v, uint32_t i, enum ring_cursor_kind kind,
     atom_store_relaxed(&line->waits, 0);
     atom_store_relaxed(&line->stale, 0);
     atom_store_relaxed(&line->claimed, ring__unclaimed(generation));
+    atom_compiler_barrier();
     atom_store_relaxed(&line->acked, *pos);
     atom_store_seq(&line->pos, *pos); /* seq: ATTACH; release: CURSOR */
     TESTPOINT("ring.cursor_pos");

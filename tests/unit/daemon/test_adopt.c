@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 
+#include "daemon/attach.h"
 #include "daemon/process.h"
 #include "daemon/state.h"
 
@@ -215,6 +216,46 @@ a_name_keeps_its_process_over_a_restart(void **state)
     child_kill(&child);
     TURN_UNTIL(!topic("d")->cursors[sub.index].process);
     assert_int_equal(ask_sub(c, "d", "n", RING_KIND_DURABLE, WIRE_LATEST), 0);
+    close(c);
+}
+
+/* A floor is not on disk at once; until it is, it stands in the line that its subscriber has left. */
+static void
+a_floor_outlives_its_subscriber_and_the_daemon(void **state)
+{
+    struct wire_answer sub;
+    struct topic *t;
+    int c;
+
+    (void)state;
+    bus_start("[topic d]\ndeclare = yes\ndurability = disk\ndepth = 64\n");
+    t = topic("d");
+    c = client_open();
+    assert_int_equal(ask_topic(c, WIRE_PUB_OPEN, "d", NULL), 0);
+    write_n(t, answer.index, 10);
+    ring_topic(c, t->id);
+    TURN_UNTIL(atom_load_relaxed(&ring_daemon(&t->memory.view)->durable) == 10);
+    for (int i = 0; i < 2; i++) {
+        const char *name = i ? "old" : "n";
+        assert_int_equal(ask_sub(c, "d", name, RING_KIND_DURABLE, WIRE_EARLIEST), 0);
+        sub = answer;
+        claim_cursor("d", &sub);
+        atom_store_release(&ring_cursor(&t->memory.view, sub.index)->acked, 8);
+        assert_int_equal(ask_close(c, WIRE_SUB_CLOSE, &sub), 0);
+    }
+    /* The line stays for as long as it is the only one that knows. */
+    assert_int_equal(ask_sub(c, "d", NULL, RING_KIND_LIVE, WIRE_LATEST), 0);
+    if (answer.index == sub.index)
+        assert_int_equal(store_floor_saved(t->store, "old"), 8);
+    assert_int_equal(attach_forget(t, "old", answer.text), 0);
+    close(c);
+    bus_die();
+    bus_start("");
+    c = client_open();
+    assert_int_equal(ask_sub(c, "d", "n", RING_KIND_DURABLE, WIRE_EARLIEST), 0);
+    assert_int_equal(answer.floor, 8);
+    assert_int_equal(ask_sub(c, "d", "old", RING_KIND_DURABLE, WIRE_EARLIEST), 0);
+    assert_int_equal(answer.floor, 1);
     close(c);
 }
 
@@ -752,6 +793,8 @@ main(void)
         cmocka_unit_test_setup_teardown(a_log_goes_on_with_its_ring_and_without, bus_setup,
                                         bus_teardown),
         cmocka_unit_test_setup_teardown(a_name_keeps_its_process_over_a_restart, bus_setup,
+                                        bus_teardown),
+        cmocka_unit_test_setup_teardown(a_floor_outlives_its_subscriber_and_the_daemon, bus_setup,
                                         bus_teardown),
         cmocka_unit_test_setup_teardown(a_newer_version_is_refused_and_untouched, bus_setup,
                                         bus_teardown),

@@ -1,230 +1,45 @@
+/* The beginning of a party, its end, and the audit. */
 #include "tests/support/party.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
-#include "tests/support/fixture.h"
+#include "tests/support/party_impl.h"
 
-struct host {
-    struct party *p;
-    struct party_figures *figures;
-    struct prng random;
-    char dir[64];
-    pid_t daemon, publisher[PARTY_PUBLISHERS], subscriber[PARTY_SUBSCRIBERS];
-    uint32_t lives;
-};
-
-/* --- processes -------------------------------------------------------------------------------- */
-
-static const char *
-leatd(void)
+const struct party_account *
+party_account(const struct party_sub *sub)
 {
-    const char *path = getenv("LEATD");
-
-    return path ? path : "leatd";
+    return &sub->account[atom_load_seq(&sub->which)];
 }
 
-static void
-run_leatd(const struct host *h, int ready)
+struct party_reader
+party_reader(const struct party_plan *plan, uint32_t i)
 {
-    char fd[16], log[96];
-    const char *io = h->p->plan.io ? h->p->plan.io : "auto";
-    int out;
-
-    (void)snprintf(fd, sizeof fd, "%d", ready);
-    (void)snprintf(log, sizeof log, "%s/leatd.log", h->dir);
-    out = open(log, O_WRONLY | O_CREAT | O_APPEND, 0600);
-    if (out >= 0)
-        (void)dup2(out, 2);
-    (void)execlp(leatd(), "leatd", "--socket", h->p->bus, "--store", h->p->store, "--io", io,
-                 "--ready-fd", fd, (char *)NULL);
-    _exit(127);
+    return i < PARTY_SUBSCRIBERS
+               ? plan->reader[i]
+               : (struct party_reader){.kind = LEAT_DURABLE, .durable_only = true};
 }
 
-static int
-start_daemon(struct host *h)
+bool
+party_is_lossless(const struct party_plan *plan, uint32_t i)
 {
-    int ready[2];
-    char byte;
-    ssize_t n;
+    struct party_reader r = party_reader(plan, i);
 
-    if (pipe(ready))
-        return -errno;
-    h->daemon = fork();
-    if (!h->daemon) {
-        (void)close(ready[0]);
-        run_leatd(h, ready[1]);
-    }
-    (void)close(ready[1]);
-    do
-        n = read(ready[0], &byte, 1);
-    while (n < 0 && errno == EINTR);
-    (void)close(ready[0]);
-    if (n == 1)
-        return 0;
-    party_fail(h->p, "leatd did not start (see %s/leatd.log)", h->dir);
-    return -ESRCH;
+    if (r.kind != LEAT_DURABLE)
+        return r.kind == LEAT_GATING;
+    /* Nothing is added when the fresh reader comes, but what is there may still grow too old. */
+    if (i == PARTY_SUBSCRIBERS)
+        return !plan->retention_ns;
+    return plan->retention_bytes == PARTY_WHOLE &&
+           (!plan->retention_ns || (r.named && plan->retain_until_acked));
 }
 
-static void
-purge(const struct host *h)
-{
-    pid_t pid = fork();
-    int out;
-
-    if (!pid) {
-        out = open("/dev/null", O_WRONLY);
-        if (out >= 0)
-            (void)dup2(out, 2);
-        (void)execlp(leatd(), "leatd", "--socket", h->p->bus, "--stop", "--purge", (char *)NULL);
-        _exit(127);
-    }
-    if (pid > 0)
-        (void)waitpid(pid, NULL, 0);
-}
-
-static void
-start_publisher(struct host *h, uint32_t i)
-{
-    uint32_t life = h->lives++;
-
-    (void)fflush(NULL);
-    h->publisher[i] = fork();
-    if (!h->publisher[i])
-        _exit(party_publish(h->p, life));
-}
-
-static void
-start_subscriber(struct host *h, uint32_t i)
-{
-    (void)fflush(NULL);
-    h->subscriber[i] = fork();
-    if (!h->subscriber[i])
-        _exit(party_subscribe(h->p, i));
-}
-
-static void
-end(pid_t *pid, int signal_number)
-{
-    if (*pid <= 0)
-        return;
-    (void)kill(*pid, signal_number);
-    (void)waitpid(*pid, NULL, 0);
-    *pid = 0;
-}
-
-/* --- what happens ----------------------------------------------------------------------------- */
-
-static void
-kill_daemon(struct host *h)
-{
-    end(&h->daemon, SIGKILL);
-    h->figures->daemons++;
-    (void)start_daemon(h);
-}
-
-static void
-kill_publisher(struct host *h)
-{
-    uint32_t i = (uint32_t)prng_below(&h->random, h->p->plan.publishers);
-
-    if (h->lives == PARTY_LIVES)
-        return;
-    end(&h->publisher[i], SIGKILL);
-    h->figures->publishers++;
-    start_publisher(h, i);
-}
-
-static void
-kill_subscriber(struct host *h)
-{
-    uint32_t i = (uint32_t)prng_below(&h->random, h->p->plan.subscribers);
-
-    end(&h->subscriber[i], SIGKILL);
-    h->figures->subscribers++;
-    start_subscriber(h, i);
-}
-
-/* Somebody rests for up to 50 ms. */
-static void
-stop_somebody(struct host *h)
-{
-    const struct party_plan *plan = &h->p->plan;
-    uint32_t i = (uint32_t)prng_below(&h->random, plan->publishers + plan->subscribers + 1);
-    uint64_t until = party_now_ns() + 1000000 * prng_below(&h->random, 50);
-    pid_t pid = i < plan->publishers                       ? h->publisher[i]
-                : i < plan->publishers + plan->subscribers ? h->subscriber[i - plan->publishers]
-                                                           : h->daemon;
-
-    (void)kill(pid, SIGSTOP);
-    while (party_now_ns() < until)
-        party_breathe();
-    (void)kill(pid, SIGCONT);
-    h->figures->stops++;
-}
-
-/* Each kind of accident at its own pace, with some chance in it. */
-struct accident {
-    void (*happen)(struct host *);
-    uint32_t every_ms;
-    uint64_t due_ns;
-};
-
-static void
-let_happen(struct host *h)
-{
-    const struct party_plan *plan = &h->p->plan;
-    struct accident all[] = {{kill_daemon, plan->daemon_ms, 0},
-                             {kill_publisher, plan->publisher_ms, 0},
-                             {kill_subscriber, plan->subscriber_ms, 0},
-                             {stop_somebody, plan->stop_ms, 0}};
-    uint64_t start = party_now_ns(), now = start;
-
-    while ((double)(now - start) < plan->seconds * 1e9 && !atom_load_relaxed(&h->p->failed)) {
-        for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
-            struct accident *a = &all[i];
-            if (!a->every_ms || now < a->due_ns)
-                continue;
-            if (a->due_ns)
-                a->happen(h);
-            a->due_ns =
-                now + 500000ull * a->every_ms + prng_below(&h->random, 1000000ull * a->every_ms);
-        }
-        party_breathe();
-        now = party_now_ns();
-    }
-}
-
-/* --- beginning and end ------------------------------------------------------------------------ */
-
-static int
-make_topic(struct host *h)
-{
-    const struct party_plan *plan = &h->p->plan;
-    struct leat_topic_options o = LEAT_TOPIC_OPTIONS_INIT;
-    leat_bus *bus;
-    int r = party_open(h->p, &bus);
-
-    if (r)
-        return r;
-    o.durability = plan->durability;
-    o.when_full = plan->when_full;
-    o.depth = plan->depth;
-    o.lane_size = plan->lane_size;
-    o.retention_bytes = plan->retention_bytes;
-    r = leat_topic_create(bus, PARTY_TOPIC, &o);
-    if (r)
-        party_fail(h->p, "%s", leat_error(bus));
-    leat_close(bus);
-    return r;
-}
+/* --- waiting ---------------------------------------------------------------------------------- */
 
 /* What all subscribers have had so far. */
 static uint64_t
@@ -232,11 +47,8 @@ progress(const struct host *h)
 {
     uint64_t sum = 0;
 
-    for (uint32_t i = 0; i < h->p->plan.subscribers; i++) {
-        const struct party_sub *sub = &h->p->sub[i];
-        const struct party_progress *at = &sub->progress[atom_load_seq(&sub->which)];
-        sum += at->received + at->lost + atom_load_relaxed(&sub->repeated);
-    }
+    for (uint32_t i = 0; i <= PARTY_SUBSCRIBERS; i++)
+        sum += party_account(&h->p->sub[i])->next + atom_load_relaxed(&h->p->sub[i].repeated);
     return sum;
 }
 
@@ -248,10 +60,9 @@ say_where(struct host *h, const char *what)
 
     for (uint32_t i = 0; i < h->p->plan.subscribers && used < sizeof where; i++) {
         const struct party_sub *sub = &h->p->sub[i];
-        const struct party_progress *at = &sub->progress[atom_load_seq(&sub->which)];
-        used +=
-            (size_t)snprintf(where + used, sizeof where - used, " %u at %llu%s;", i,
-                             (unsigned long long)at->seq, atom_load_seq(&sub->done) ? " done" : "");
+        used += (size_t)snprintf(where + used, sizeof where - used, " %u at %llu%s;", i,
+                                 (unsigned long long)party_account(sub)->next,
+                                 atom_load_seq(&sub->done) ? " done" : "");
     }
     party_fail(h->p, "for a minute nothing moved, and %s (the end is %llu):%s", what,
                (unsigned long long)atom_load_seq(&h->p->end), where);
@@ -265,6 +76,7 @@ wait_for(struct host *h, bool (*is)(const struct host *), const char *what)
 
     while (!is(h)) {
         uint64_t now = progress(h);
+        party_look_after(h);
         if (atom_load_relaxed(&h->p->failed))
             return false;
         if (now != last || !until)
@@ -289,6 +101,15 @@ all_attached(const struct host *h)
 }
 
 static bool
+publishers_gone(const struct host *h)
+{
+    for (uint32_t i = 0; i < h->p->plan.publishers; i++)
+        if (h->publisher[i].pid > 0)
+            return false;
+    return true;
+}
+
+static bool
 all_done(const struct host *h)
 {
     for (uint32_t i = 0; i < h->p->plan.subscribers; i++)
@@ -297,71 +118,230 @@ all_done(const struct host *h)
     return true;
 }
 
-static void
-find_end(struct host *h)
+static bool
+fresh_done(const struct host *h)
 {
-    struct leat_topic_info info;
+    return atom_load_seq(&h->p->sub[PARTY_SUBSCRIBERS].done) != 0;
+}
+
+/* --- the topic -------------------------------------------------------------------------------- */
+
+static int
+make_topic(struct host *h)
+{
+    const struct party_plan *plan = &h->p->plan;
+    struct leat_topic_options o = LEAT_TOPIC_OPTIONS_INIT;
     leat_bus *bus;
     int r = party_open(h->p, &bus);
 
-    if (!r)
-        r = leat_topic_info(bus, PARTY_TOPIC, &info);
     if (r)
-        party_fail(h->p, "asking for the end: %s", leat_strerror(r));
-    else
-        atom_store_seq(&h->p->end, info.tail);
+        return r;
+    o.durability = plan->durability;
+    o.when_full = plan->when_full;
+    o.depth = plan->depth;
+    o.lane_size = plan->lane_size;
+    o.retention_bytes = plan->retention_bytes;
+    o.retention_ns = (int64_t)plan->retention_ns;
+    o.retain_until_acked = plan->retain_until_acked;
+    r = leat_topic_create(bus, PARTY_TOPIC, &o);
+    if (r)
+        party_fail(h->p, "%s", leat_error(bus));
     leat_close(bus);
+    return r;
 }
+
+static bool
+ask(struct host *h, struct leat_topic_info *ret)
+{
+    leat_bus *bus = NULL;
+    int r = party_open(h->p, &bus);
+
+    if (!r)
+        r = leat_topic_info(bus, PARTY_TOPIC, ret);
+    if (r)
+        party_fail(h->p, "asking for the topic: %s", leat_strerror(r));
+    leat_close(bus);
+    return !r;
+}
+
+/* --- the audit -------------------------------------------------------------------------------- */
+
+static void
+audit_cursor(struct host *h, uint32_t i, uint64_t end)
+{
+    struct party *p = h->p;
+    const struct party_account *a = party_account(&p->sub[i]);
+    struct party_figures *f = h->figures;
+
+    f->received += a->received + atom_load_relaxed(&p->sub[i].received);
+    f->gone += a->gone + atom_load_relaxed(&p->sub[i].gone);
+    f->repeated += atom_load_relaxed(&p->sub[i].repeated);
+    f->pause_ns = shm_max(f->pause_ns, atom_load_relaxed(&p->sub[i].pause_ns));
+    if (a->from + a->received + a->gone + a->aborted != end)
+        party_fail(p,
+                   "subscriber %u: began at %llu, received %llu + gone %llu + aborted %llu, but "
+                   "the end is %llu",
+                   i, (unsigned long long)a->from, (unsigned long long)a->received,
+                   (unsigned long long)a->gone, (unsigned long long)a->aborted,
+                   (unsigned long long)end);
+}
+
+/* All who had everything have seen the same. */
+static void
+audit_order(struct host *h, uint32_t i, uint64_t *hash)
+{
+    const struct party_account *a = party_account(&h->p->sub[i]);
+
+    if (a->from != 1 || a->gone)
+        return;
+    if (*hash && a->hash != *hash)
+        party_fail(h->p, "subscriber %u saw another order", i);
+    *hash = a->hash;
+}
+
+/* Every number was given to a message whose publisher was told so, or by a call that its publisher's death left unanswered. */
+static void
+audit_numbers(struct host *h, uint64_t end)
+{
+    struct party *p = h->p;
+    uint64_t told = 0, unanswered = 0;
+
+    for (uint32_t i = 0; i < h->lives; i++) {
+        told += atom_load_seq(&p->committed[i]);
+        unanswered += atom_load_seq(&p->trying[i]);
+    }
+    h->figures->published = told;
+    if (told > end - 1 || end - 1 - told > unanswered)
+        party_fail(
+            p,
+            "%llu messages were published, and up to %llu unanswered, but there are %llu numbers",
+            (unsigned long long)told, (unsigned long long)unanswered,
+            (unsigned long long)(end - 1));
+    for (uint64_t seq = 1; seq < end && seq < PARTY_NUMBERS; seq++)
+        h->figures->aborted += atom_load_relaxed(&p->known[seq]) == PARTY_ABORTED;
+    if (h->figures->aborted > unanswered)
+        party_fail(p, "%llu numbers were aborted, but only %llu can have been",
+                   (unsigned long long)h->figures->aborted, (unsigned long long)unanswered);
+    if (!told)
+        party_fail(p, "nothing was published");
+}
+
+/* A durable one is told that something is gone only when the log has it no longer. */
+static void
+audit_retention(struct host *h, const struct leat_topic_info *info)
+{
+    for (uint32_t i = 0; i < h->p->plan.subscribers; i++)
+        if (h->p->plan.reader[i].kind == LEAT_DURABLE &&
+            party_account(&h->p->sub[i])->gone_until > info->first)
+            party_fail(h->p,
+                       "subscriber %u was told that all below %llu is gone, but %llu is there", i,
+                       (unsigned long long)party_account(&h->p->sub[i])->gone_until,
+                       (unsigned long long)info->first);
+}
+
+/* --- the log, once more ----------------------------------------------------------------------- */
+
+static void
+purge(const struct host *h)
+{
+    const char *const argv[] = {party_leatd(), "--socket", h->p->bus, "--stop", "--purge", NULL};
+
+    (void)party_tool(h, argv);
+}
+
+/* The daemon is killed, and comes back with the rings; ends in good order, and sometimes comes back without them, as after a
+ * reboot. */
+static bool
+come_back(struct host *h)
+{
+    const char *tool = getenv("LEAT_CLI");
+    const char *const verify[] = {tool ? tool : "leat", "verify", PARTY_TOPIC, NULL};
+    int status;
+
+    party_stop_daemon(h, SIGKILL);
+    if (party_start_daemon(h))
+        return false;
+    party_stop_daemon(h, SIGTERM);
+    status = party_tool(h, verify);
+    if (status)
+        party_fail(h->p, "leat verify: status %d (see %s/leatd.log)", status, h->dir);
+    if (prng_below(&h->random, 2))
+        purge(h);
+    return !atom_load_relaxed(&h->p->failed) && !party_start_daemon(h);
+}
+
+/* A fresh reader has everything that the log still has, and only from there, byte for byte. */
+static void
+read_again(struct host *h, uint64_t hash)
+{
+    struct party *p = h->p;
+    struct leat_topic_info info;
+    uint64_t end = atom_load_seq(&p->end);
+
+    if (!come_back(h) || !ask(h, &info))
+        return;
+    /* Aborted numbers at the very end have left no trace in the log. */
+    for (uint64_t seq = info.tail; seq < end; seq++)
+        if (!party_know(p, seq, PARTY_ABORTED))
+            party_fail(p, "message %llu is gone after the restart", (unsigned long long)seq);
+    atom_store_seq(&p->end, info.tail);
+    party_start_subscriber(h, PARTY_SUBSCRIBERS);
+    if (!wait_for(h, fresh_done, "the fresh reader is not at the end"))
+        return;
+    h->figures->reread = party_account(&p->sub[PARTY_SUBSCRIBERS])->received;
+    if (party_account(&p->sub[PARTY_SUBSCRIBERS])->from != info.first && !p->plan.retention_ns)
+        party_fail(p, "the fresh reader began at %llu, and the oldest is %llu",
+                   (unsigned long long)party_account(&p->sub[PARTY_SUBSCRIBERS])->from,
+                   (unsigned long long)info.first);
+    audit_order(h, PARTY_SUBSCRIBERS, &hash);
+}
+
+/* --- all of it -------------------------------------------------------------------------------- */
 
 static void
 audit(struct host *h)
 {
     struct party *p = h->p;
-    struct party_figures *f = h->figures;
-    uint64_t least = 0, most = 0, hash = 0;
+    struct leat_topic_info info;
+    uint64_t hash = 0, end = atom_load_seq(&p->end);
 
-    for (uint32_t i = 0; i < h->lives; i++) {
-        least += atom_load_seq(&p->committed[i]);
-        most += atom_load_seq(&p->committed[i]) + atom_load_seq(&p->trying[i]);
+    for (uint32_t i = 0; i < p->plan.subscribers; i++) {
+        audit_cursor(h, i, end);
+        audit_order(h, i, &hash);
     }
-    f->published = least;
-    for (uint32_t i = 0; i < p->plan.subscribers && !atom_load_relaxed(&p->failed); i++) {
-        const struct party_progress *at = &p->sub[i].progress[atom_load_seq(&p->sub[i].which)];
-        uint64_t all = at->received + at->lost;
-        f->received += at->received;
-        f->lost += at->lost;
-        f->repeated += atom_load_relaxed(&p->sub[i].repeated);
-        /* Gaps count numbers, and some numbers were aborted: they may be told as gone too. */
-        if (all < least || (p->plan.kind != LEAT_LIVE && all > most))
-            party_fail(p, "subscriber %u: received %llu + gone %llu, but published %llu to %llu", i,
-                       (unsigned long long)at->received, (unsigned long long)at->lost,
-                       (unsigned long long)least, (unsigned long long)most);
-        if (p->plan.kind != LEAT_LIVE && i && at->hash != hash)
-            party_fail(p, "subscribers 0 and %u saw different orders", i);
-        hash = at->hash;
-    }
-    if (!least)
-        party_fail(p, "nothing was published");
+    audit_numbers(h, end);
+    if (p->plan.pause_most_ns && (h->figures->pause_ns > p->plan.pause_most_ns ||
+                                  atom_load_relaxed(&p->slowest_ns) > p->plan.pause_most_ns))
+        party_fail(p, "the data path stood still for %.1f s",
+                   (double)shm_max(h->figures->pause_ns, atom_load_relaxed(&p->slowest_ns)) / 1e9);
+    if (p->plan.durability != LEAT_DISK || !ask(h, &info))
+        return;
+    audit_retention(h, &info);
+    if (!atom_load_relaxed(&p->failed))
+        read_again(h, hash);
 }
 
 static void
 happen(struct host *h)
 {
-    if (start_daemon(h) || make_topic(h))
+    struct leat_topic_info info;
+
+    party_mount(h);
+    if (party_start_daemon(h) || make_topic(h))
         return;
     for (uint32_t i = 0; i < h->p->plan.subscribers; i++)
-        start_subscriber(h, i);
+        party_start_subscriber(h, i);
     if (!wait_for(h, all_attached, "not all subscribers are attached"))
         return;
+    atom_store_seq(&h->p->begun, 1);
     for (uint32_t i = 0; i < h->p->plan.publishers; i++)
-        start_publisher(h, i);
-    let_happen(h);
+        party_start_publisher(h, i);
+    party_let_happen(h);
+    party_empty_disk(h);
     atom_store_seq(&h->p->stop, 1);
-    for (uint32_t i = 0; i < h->p->plan.publishers; i++)
-        (void)waitpid(h->publisher[i], NULL, 0), h->publisher[i] = 0;
-    if (atom_load_relaxed(&h->p->failed))
+    if (!wait_for(h, publishers_gone, "not all publishers have ended") || !ask(h, &info))
         return;
-    find_end(h);
+    atom_store_seq(&h->p->end, info.tail);
     if (wait_for(h, all_done, "not all subscribers are at the end"))
         audit(h);
 }
@@ -369,17 +349,21 @@ happen(struct host *h)
 static void
 clean_up(struct host *h)
 {
+    bool failed = atom_load_relaxed(&h->p->failed) != 0;
     char command[128];
 
     for (uint32_t i = 0; i < PARTY_PUBLISHERS; i++)
-        end(&h->publisher[i], SIGKILL);
-    for (uint32_t i = 0; i < PARTY_SUBSCRIBERS; i++)
-        end(&h->subscriber[i], atom_load_relaxed(&h->p->failed) ? SIGKILL : 0);
+        party_end_guest(&h->publisher[i], SIGKILL);
+    for (uint32_t i = 0; i <= PARTY_SUBSCRIBERS; i++)
+        party_end_guest(&h->subscriber[i], failed ? SIGKILL : 0);
     purge(h);
-    end(&h->daemon, SIGKILL);
+    party_stop_daemon(h, SIGKILL);
+    party_unmount(h);
     (void)snprintf(command, sizeof command, "rm -rf '%s'", h->dir);
     /* What a failed one wrote is kept for who looks into it. */
-    if (!atom_load_relaxed(&h->p->failed) && system(command))
+    if (failed)
+        (void)fprintf(stderr, "party: kept %s\n", h->dir);
+    else if (system(command))
         (void)fprintf(stderr, "party: could not remove %s\n", h->dir);
 }
 
@@ -387,12 +371,14 @@ int
 party_run(const struct party_plan *plan, struct party_figures *ret, char why[PARTY_WHY])
 {
     static struct host h;
+    const char *place = getenv("TMPDIR");
     int r;
 
     h = (struct host){.figures = ret, .random = {plan->seed}};
     memset(ret, 0, sizeof *ret);
-    h.p = mmap(NULL, sizeof *h.p, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    (void)snprintf(h.dir, sizeof h.dir, "/var/tmp/leat-party.XXXXXX");
+    h.p = mmap(NULL, sizeof *h.p, PROT_READ | PROT_WRITE,
+               MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    (void)snprintf(h.dir, sizeof h.dir, "%s/leat-party.XXXXXX", place ? place : "/var/tmp");
     if (h.p == MAP_FAILED || !mkdtemp(h.dir)) {
         (void)snprintf(why, PARTY_WHY, "%s: %s", h.dir, strerror(errno));
         return -1;
@@ -403,6 +389,7 @@ party_run(const struct party_plan *plan, struct party_figures *ret, char why[PAR
     happen(&h);
     clean_up(&h);
     ret->slowest_send_ns = atom_load_relaxed(&h.p->slowest_ns);
+    ret->refused = atom_load_relaxed(&h.p->refused);
     r = atom_load_relaxed(&h.p->failed) ? -1 : 0;
     (void)snprintf(why, PARTY_WHY, "%s", h.p->why);
     (void)munmap(h.p, sizeof *h.p);

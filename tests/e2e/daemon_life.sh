@@ -8,11 +8,16 @@ leat create mem --memory --depth 64 || fail "create mem"
 leat create disk --disk --depth 64 || fail "create disk"
 
 # One daemon to a socket, one to a store; the loser names the winner and touches nothing.
+prefix=$(sed -n 's/^prefix //p' "$LEAT_BUS.lock")
+sums() { find "$work/store" "$LEAT_BUS.lock" "/dev/shm/$prefix".* -type f -print0 | sort -z | xargs -0 sha256sum; }
+sums >"$work/before"
 refuses 1 "(pid $first)" "$LEATD" --socket "$LEAT_BUS" --store "$work/other"
 has "whose socket" "$(cat "$work/err")" "$LEAT_BUS"
 refuses 1 "(pid $first)" "$LEATD" --socket "$work/bus2" --store "$work/store"
 has "whose store" "$(cat "$work/err")" "$work/store"
 is "no second socket" "$(ls "$work"/bus2 2>/dev/null)" ""
+sums >"$work/after"
+diff "$work/before" "$work/after" || fail "the second daemon touched something"
 leat pub mem -n 1 || fail "the first daemon does not serve any more"
 
 # A publisher and a subscriber that live through everything below. Numbers go on, nobody is told anything.
@@ -64,7 +69,6 @@ is "all, in order, once" "$(seq 1 50 | sed 's/.*/& line &/' | cmp - "$work/seen"
 # After a reboot there is no shared memory. What was on disk goes on behind the last message, what was in memory is gone.
 before=$(ls /dev/shm)
 daemon_kill
-prefix=$(sed -n 's/^prefix //p' "$LEAT_BUS.lock")
 has "prefix" "$before" "$prefix.disk.data"
 rm -f "/dev/shm/$prefix".*
 daemon_start

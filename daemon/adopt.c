@@ -69,8 +69,7 @@ adopt_publishers(struct topic *t)
             r = seat(t, s, e->pid, e->start);
         if (r < 0)
             return r;
-        /* Handed out by a daemon that died before its owner knew of it: he asks again. */
-        if (r || state == RING_ENTRY_DEAD || ring_entry_forsake(v, i))
+        if (r || state == RING_ENTRY_DEAD)
             reap_publisher(t, i);
     }
     return 0;
@@ -111,7 +110,7 @@ adopt_cursors(struct topic *t)
             r = seat(t, s, line->pid, line->start);
         if (r < 0)
             return r;
-        if (r || ring_cursor_forsake(v, i))
+        if (r)
             reap_cursor(t, i);
     }
     return 0;

@@ -459,10 +459,11 @@ start(struct bus *bus, char why[WHY_ROOM])
     /* Adoption has put off what it found: all of it is begun before the first client comes. */
     (void)loop_turn(bus->loop, 0);
     r = listen_at(bus, why);
-    /* Bells are armed since then, and who rang found nobody: all is looked at once more now that rings arrive. So did who
-     * closed what had just been taken over. */
+    /* What a former daemon handed out, and its owner does not know of: he asks again. Not before whoever closes something is
+     * heard. */
     if (!r)
         reap_session(bus, 0);
+    /* Bells are armed since then, and who rang found nobody: all is looked at once more now that rings arrive. */
     for (struct topic *t = bus->topics; !r && t; t = t->next)
         watch_ask(t);
     return r;

@@ -393,6 +393,7 @@ bring(struct stage *b, enum world_actor who)
     r = stepper_start(&g->proc);
     if (r)
         return failed("ptrace", strerror(-r));
+    g->pid = g->proc.pid;
     g->bus = NULL;
     g->pub = NULL;
     g->sub = NULL;
@@ -480,7 +481,7 @@ play_entries(struct stage *b, struct world *w, uint32_t dead)
                 (void)world_join(&w->actors[P2], i);
             continue;
         }
-        if (!(dead >> P0 & 1) || e->pid != (uint32_t)b->guests[0].proc.pid)
+        if (!(dead >> P0 & 1) || e->pid != (uint32_t)b->guests[0].pid)
             continue;
         w->actors[P0].publishes = true;
         w->actors[P0].index = i;
@@ -496,7 +497,7 @@ play_cursors(struct stage *b, struct world *w)
             continue;
         if (ring_cursor_kind_of(word) == RING_KIND_LOG)
             play_cursor(w, &w->actors[S2], i);
-        else if (ring_cursor(&w->view, i)->pid == (uint32_t)b->guests[2].proc.pid)
+        else if (ring_cursor(&w->view, i)->pid == (uint32_t)b->guests[2].pid)
             play_cursor(w, &w->actors[S0], i);
     }
 }

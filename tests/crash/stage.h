@@ -23,6 +23,7 @@ struct topic_map {
 /* A process that uses the bus. */
 struct guest {
     struct stepper proc;
+    pid_t pid; /* also when it has died */
     /* what it is told */
     char path[STAGE_DIR + 8];
     const char *topic;

@@ -5,6 +5,9 @@
 daemon_start
 leat create orders --disk --depth 256 || fail "create"
 leat create ticks --depth 64 || fail "create"
+leat create unused --disk || fail "create"
+is "a log without a message" "$(leat verify unused --json | json 0.verdict 0.log.next)" "clean 1"
+leat rm unused || fail "rm"
 seq 1 5000 | leat pub orders --batch 20 --wait-durable || fail "pub"
 leat pub ticks -n 100 || fail "pub"
 is "named" "$(leat sub orders --name svc --from earliest -n 10 | wc -l)" 10

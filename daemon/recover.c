@@ -37,7 +37,7 @@ struct recovery {
     uint32_t cnt, room;
     char (*spares)[STORE_NAME_ROOM];
     uint32_t spare_cnt;
-    uint64_t *indexes; /* of segments that are not there */
+    uint64_t *indexes; /* index files, by the segments they are named for */
     uint32_t index_cnt;
     struct log_walk walk; /* of the last segment, at its end */
     struct log_diagnosis end;
@@ -515,6 +515,16 @@ has_segment(const struct recovery *rec, uint64_t first)
     return false;
 }
 
+/* An index is of a closed segment. The last one is open again: what it had when it was closed before, by a death or a failure, is wrong
+ * with the next batch. */
+static bool
+is_index_wanted(const struct recovery *rec, uint64_t first)
+{
+    const struct found *last = find_last(rec);
+
+    return has_segment(rec, first) && last && last->first != first;
+}
+
 static int
 tidy(struct recovery *rec)
 {
@@ -530,7 +540,7 @@ tidy(struct recovery *rec)
     for (uint32_t i = 0; i < rec->spare_cnt && !r; i++)
         r = take_spare(rec, rec->spares[i]);
     for (uint32_t i = 0; i < rec->index_cnt && !r; i++) {
-        if (has_segment(rec, rec->indexes[i]))
+        if (is_index_wanted(rec, rec->indexes[i]))
             continue;
         log_index_name(rec->indexes[i], name);
         r = drop(rec, name);

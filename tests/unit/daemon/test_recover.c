@@ -658,6 +658,26 @@ index_files_are_not_needed(void **state)
     rig_end(rig);
 }
 
+/* A segment that was closed is the last one again when the one after it was never begun. */
+static void
+index_of_the_open_segment_goes(void **state)
+{
+    struct rig *rig = rig_start(*state);
+    uint64_t seg[512];
+    char name[LOG_NAME_ROOM];
+    unsigned n;
+
+    publish_some(rig, 300);
+    rig_wait_durable(rig, rig->next - 1);
+    stop(rig);
+    n = rig_segments(rig, seg, 512);
+    log_index_name(seg[n - 1], name);
+    make_file(rig, name, "LEATIDX1 or so", 14);
+    rig_reboot(rig);
+    assert_false(exists(rig, name));
+    rig_end(rig);
+}
+
 static void
 foreign_files_are_left_alone(void **state)
 {
@@ -1078,6 +1098,7 @@ main(void)
         BOTH(a_message_without_its_end_begins_anew),
         WITH(a_missing_segment_is_damage, fake),
         WITH(index_files_are_not_needed, fake),
+        WITH(index_of_the_open_segment_goes, fake),
         WITH(foreign_files_are_left_alone, fake),
         WITH(a_header_that_is_gone, fake),
         WITH(newer_versions_are_refused, fake),

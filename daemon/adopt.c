@@ -34,6 +34,18 @@ set_aside(struct topic *t, enum topic_standing standing, const char *why)
     report_error("%s; left as it is", why);
 }
 
+/* Its log cannot be read now. Whether it is damaged nobody knows, so the ring does not say so: the next start looks again. */
+static void
+leave_for_now(struct topic *t, const char *why)
+{
+    t->standing = TOPIC_DAMAGED;
+    (void)snprintf(t->why, sizeof t->why, "%s", why);
+    if (t->mapped)
+        state_set(&t->memory.view, RING_TOPIC_LOG_FAILED, why);
+    report_error("%s; the next start looks again", why);
+    watch_ask(t);
+}
+
 /* --- seats ------------------------------------------------------------------------------------ */
 
 /* Gives a seat back to its owner, or says that the owner is dead (1). */
@@ -274,11 +286,18 @@ adopt_log(struct bus *bus, const char *name)
     }
     if (r) {
         why_text(why, "topic %s: %s", name, reason[0] ? reason : report_error_text(r));
-        set_aside(t, r == -EPROTONOSUPPORT ? TOPIC_REFUSED : TOPIC_DAMAGED, why);
+        if (r != -EPROTONOSUPPORT && r != -EBADMSG)
+            leave_for_now(t, why);
+        else
+            set_aside(t, r == -EPROTONOSUPPORT ? TOPIC_REFUSED : TOPIC_DAMAGED, why);
         return 0;
     }
     TESTPOINT("adopt.recovered");
     r = join_log(t, store, why);
+    if (r && r != -EBADMSG) {
+        leave_for_now(t, why);
+        return 0;
+    }
     if (r) {
         topic_quarantine(t, "%s", why);
         return 0;

@@ -531,6 +531,31 @@ a_disk_topic_without_its_log_is_damaged(void **state)
     assert_non_null(strstr(topic("d")->why, "log is gone"));
 }
 
+/* A log that cannot be read today may be sound: the ring is not marked, and the next start has it. */
+static void
+a_log_that_cannot_be_read_is_looked_at_again(void **state)
+{
+    char command[300];
+
+    (void)state;
+    bus_start("[topic d]\ndeclare = yes\ndurability = disk\n");
+    bus_die();
+    (void)snprintf(command, sizeof command, "cd '%s/store/d' && mv topic t && ln -s t topic",
+                   fix.dir);
+    assert_int_equal(system(command), 0);
+    for (int i = 0; i < 2; i++) {
+        bus_start("");
+        assert_int_equal(topic("d")->standing, TOPIC_DAMAGED);
+        assert_int_equal(state_get(&topic("d")->memory.view), RING_TOPIC_LOG_FAILED);
+        bus_die();
+    }
+    (void)snprintf(command, sizeof command, "cd '%s/store/d' && mv t topic", fix.dir);
+    assert_int_equal(system(command), 0);
+    bus_start("");
+    assert_int_equal(topic("d")->standing, TOPIC_SERVING);
+    assert_int_equal(state_get(&topic("d")->memory.view), RING_TOPIC_OK);
+}
+
 /* A publisher can write over the owner and mode in its topic's header, but not in the log. */
 static void
 a_header_gives_no_rights_to_a_log(void **state)
@@ -806,6 +831,8 @@ main(void)
         cmocka_unit_test_setup_teardown(an_owner_that_has_become_a_thread_is_dead, bus_setup,
                                         bus_teardown),
         cmocka_unit_test_setup_teardown(what_another_user_made_is_not_taken_over, bus_setup,
+                                        bus_teardown),
+        cmocka_unit_test_setup_teardown(a_log_that_cannot_be_read_is_looked_at_again, bus_setup,
                                         bus_teardown),
         cmocka_unit_test_setup_teardown(a_disk_topic_without_its_log_is_damaged, bus_setup,
                                         bus_teardown),

@@ -288,7 +288,7 @@ enum ring_cursor_kind {
     RING_KIND_LIVE = 0,    /* loses the oldest and is told */
     RING_KIND_GATING = 1,  /* holds publishers back */
     RING_KIND_DURABLE = 2, /* falls back to the log */
-    RING_KIND_LOG = 3,     /* the log writer: gates, belongs to the daemon, index 0 */
+    RING_KIND_LOG = 3,     /* the log writer: gates by `durable`, belongs to the daemon, index 0 */
 };
 
 static inline uint32_t
@@ -609,8 +609,8 @@ void ring_cursor_free(struct ring_view *v, uint32_t i);
  * comes back as where it may begin. */
 void ring_cursor_seek(struct ring_view *v, uint32_t i, uint64_t *pos);
 
-/* ring_gate is the lowest position of all cursors that gate, at most tail. *ret_who (may be NULL): which cursor, or
- * UINT32_MAX when none gates. */
+/* ring_gate is the lowest position of all cursors that gate, at most tail; of a disk topic the log writer's, which is what
+ * is durable. *ret_who (may be NULL): which cursor, or UINT32_MAX when none gates. */
 uint64_t ring_gate(const struct ring_view *v, uint32_t *ret_who);
 
 /* --- after a death (ring_orphan.c) ------------------------------------------------------------ */

@@ -19,21 +19,36 @@ gates(uint64_t word)
            (kind == RING_KIND_GATING || kind == RING_KIND_LOG);
 }
 
-uint64_t
-ring_gate(const struct ring_view *v, uint32_t *ret_who)
+/* The log writer alone holds a disk topic's publishers, and says how far it is where no subscriber can write. */
+static uint64_t
+log_gate(const struct ring_view *v)
 {
-    uint64_t gate = atom_load_acquire(ring_tail(v)); /* acquire: CLAIM */
-    uint32_t who = UINT32_MAX;
+    return atom_load_acquire(&ring_daemon(v)->durable) + 1; /* acquire: DURABLE */
+}
 
+static uint64_t
+cursors_gate(const struct ring_view *v, uint64_t gate, uint32_t *ret_who)
+{
     for (uint32_t i = 0; v->geo.when_full == RING_BLOCK && i < v->geo.max_cursors; i++) {
         uint64_t pos, word = atom_load_acquire(ring_cursor_word(v, i)); /* acquire: CURSOR_STATE */
         if (!gates(word))
             continue;
         pos = atom_load_acquire(&ring_cursor(v, i)->pos); /* acquire: CURSOR */
-        if (who == UINT32_MAX || pos < gate)
-            who = i;
+        if (*ret_who == UINT32_MAX || pos < gate)
+            *ret_who = i;
         gate = shm_min(gate, pos);
     }
+    return gate;
+}
+
+uint64_t
+ring_gate(const struct ring_view *v, uint32_t *ret_who)
+{
+    uint64_t gate = atom_load_acquire(ring_tail(v)); /* acquire: CLAIM */
+    uint32_t who = v->geo.durability == RING_DISK ? 0 : UINT32_MAX;
+
+    gate =
+        v->geo.durability == RING_DISK ? shm_min(gate, log_gate(v)) : cursors_gate(v, gate, &who);
     if (ret_who)
         *ret_who = who;
     return gate;

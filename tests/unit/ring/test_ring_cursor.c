@@ -137,6 +137,35 @@ a_cursor_ahead_of_the_tail_holds_it(void **state)
     move(0, 41);
 }
 
+/* Control memory is every subscriber's to write: on a disk topic nothing in it holds publishers or lets them go on. */
+static void
+a_disk_topic_is_gated_by_what_is_durable(void **state)
+{
+    struct ring_geometry g = fixture_geometry();
+    atom_u64 *durable;
+    uint32_t who;
+
+    (void)state;
+    g.durability = RING_DISK;
+    sent = 0;
+    assert_int_equal(fixture_make(&f, &g), 0);
+    durable = &ring_daemon(&f.view)->durable;
+    attach(0, RING_KIND_LOG, 1);
+    assert_int_equal(fixture_publisher(&f, 0, &pubs[0]), 0);
+    assert_int_equal(fixture_publisher(&f, 1, &pubs[1]), 0);
+    send_all(0, 16, 8);
+    move(0, 17);
+    assert_int_equal(send(0, 8), -EAGAIN);
+    assert_int_equal(ring_gate(&f.view, &who), 1);
+    assert_int_equal(who, 0);
+    attach(1, RING_KIND_GATING, 1);
+    atom_store_seq(durable, 16);
+    send_all(0, 16, 8);
+    assert_int_equal(send(0, 8), -EAGAIN);
+    assert_int_equal(ring_gate(&f.view, NULL), 17);
+    end();
+}
+
 static void
 an_overwriting_topic_has_no_gate(void **state)
 {
@@ -619,6 +648,7 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(the_lowest_that_gates_is_the_gate, setup, teardown),
         cmocka_unit_test_setup_teardown(a_cursor_ahead_of_the_tail_holds_it, setup, teardown),
+        cmocka_unit_test(a_disk_topic_is_gated_by_what_is_durable),
         cmocka_unit_test(an_overwriting_topic_has_no_gate),
         cmocka_unit_test_setup_teardown(a_cursor_is_its_owners, setup, teardown),
         cmocka_unit_test_setup_teardown(a_claim_is_one_sides, setup, teardown),

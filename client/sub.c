@@ -45,7 +45,9 @@ post(struct leat_sub *s, bool now)
     atom_store_relaxed(&line->lost, s->lost);
     atom_store_relaxed(&line->stale, s->stale);
     atom_store_relaxed(&line->waits, s->waits);
-    if (pos != s->posted) {
+    /* Another subscriber can write there: what it moved is put right, or publishers would be held for ever by one who has
+     * read everything. */
+    if (pos != s->posted || atom_load_relaxed(&line->pos) != pos) {
         s->posted = pos;
         leat__store_look(s->fenced, &line->pos, pos);
         TESTPOINT("sub.posted");

@@ -147,6 +147,7 @@ sleep_once(struct leat_sub *s, int64_t left)
         (void)leat__ring(s->bus, s->map.topic_id);
     if (s->from_log)
         left = least(left, STALLED_NS);
+    leat__sub_post(s);
     s->waits++;
     (void)shm_event_wait(word, v, left);
     TESTPOINT("sub.awake");

@@ -527,6 +527,32 @@ test_private_position(void **state)
     leat_pub_close(p);
 }
 
+/* One that has read everything and finds its shared position moved back by somebody puts it right: it would hold the
+ * publishers for ever. */
+static void
+test_position_put_right(void **state)
+{
+    struct bus *b = *state;
+    leat_pub *p;
+    leat_sub *s;
+    struct leat_msg m;
+
+    bus_topic(b, "sub.right", 8, LEAT_MEMORY);
+    p = bus_pub(b, "sub.right", LEAT_NO_WAIT);
+    s = bus_sub(b, "sub.right", LEAT_GATING, LEAT_LATEST);
+    for (uint64_t n = 0; n < 8; n++) {
+        bus_send(p, n, 16);
+        bus_expect(s, n, 16);
+    }
+    assert_int_equal(leat_sub_receive(s, &m), 0);
+    atom_store_relaxed(&s->ring.line->pos, 1);
+    assert_int_equal(leat_pub_send(p, "x", 1, NULL), -EAGAIN);
+    assert_int_equal(leat_sub_wait(s, 1000000), 0);
+    assert_int_equal(leat_pub_send(p, "x", 1, NULL), 0);
+    leat_sub_close(s);
+    leat_pub_close(p);
+}
+
 static void
 test_bad_arguments(void **state)
 {
@@ -599,6 +625,7 @@ main(void)
         cmocka_unit_test(test_removed),
         cmocka_unit_test(test_read_only),
         cmocka_unit_test(test_private_position),
+        cmocka_unit_test(test_position_put_right),
         cmocka_unit_test(test_bad_arguments),
     };
 

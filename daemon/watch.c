@@ -175,6 +175,23 @@ is_behind(const struct ring_view *v, uint64_t pos)
     return ring_peek(v, pos, &m) != RING_NONE;
 }
 
+/* A cursor that gates and was never handed out is forged: every subscriber can write the state words. Nothing is said, because
+ * it can do so as often as it likes. */
+static void
+look_for_forgery(struct topic *t)
+{
+    struct ring_view *v = &t->memory.view;
+    uint32_t who;
+
+    if (t->store || v->geo.when_full != RING_BLOCK)
+        return;
+    (void)ring_gate(v, &who);
+    if (who == UINT32_MAX || t->cursors[who].process)
+        return;
+    ring_cursor_free(v, who);
+    state_bump(v);
+}
+
 /* The clock runs while a publisher waits and the same cursor stands at the same place, by the daemon's own clock: what others
  * write into shared memory decides nothing. */
 static void
@@ -260,6 +277,7 @@ look(struct loop_task *task)
         if (t->store)
             store_look(t->store);
         look_at_acks(t);
+        look_for_forgery(t);
         look_at_lag(t);
         return;
     }

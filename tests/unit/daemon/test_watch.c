@@ -130,6 +130,32 @@ who_has_read_all_is_no_laggard(void **state)
     close(c);
 }
 
+/* The state words are every subscriber's to write. */
+static void
+a_forged_cursor_holds_nobody(void **state)
+{
+    atom_u64 *word;
+    struct topic *t;
+    struct pen pen;
+    int c;
+
+    (void)state;
+    bus_start("[topic a]\ndeclare = yes\ndepth = 8\n");
+    t = topic("a");
+    c = client_open();
+    assert_int_equal(ask_topic(c, WIRE_PUB_OPEN, "a", NULL), 0);
+    pen = pen_of(t, answer.index);
+    word = ring_cursor_word(&t->memory.view, 5);
+    atom_store_release(word, RING_KIND_GATING << 4 | RING_CURSOR_LIVE);
+    while (!pen_write(&pen, 1))
+        ;
+    ring_topic(c, t->id);
+    TURN_UNTIL(ring_cursor_state_of(atom_load_relaxed(word)) == RING_CURSOR_FREE);
+    assert_int_equal(pen_write(&pen, 1), 0);
+    free(pen.pieces);
+    close(c);
+}
+
 /* --- floors --- */
 
 static void
@@ -335,6 +361,7 @@ main(void)
                                         bus_teardown),
         cmocka_unit_test_setup_teardown(who_moves_or_is_not_waited_for_is_left_alone, bus_setup,
                                         bus_teardown),
+        cmocka_unit_test_setup_teardown(a_forged_cursor_holds_nobody, bus_setup, bus_teardown),
         cmocka_unit_test_setup_teardown(who_has_read_all_is_no_laggard, bus_setup, bus_teardown),
         cmocka_unit_test_setup_teardown(acknowledged_floors_are_saved_and_the_bell_armed_again,
                                         bus_setup, bus_teardown),

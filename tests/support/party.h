@@ -67,5 +67,7 @@ struct party_figures {
 int party_run(const struct party_plan *plan, struct party_figures *ret, char why[PARTY_WHY]);
 
 uint64_t party_now_ns(void);
+/* One millisecond, for loops that wait for another process. */
+void party_breathe(void);
 
 #endif

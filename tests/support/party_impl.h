@@ -62,8 +62,6 @@ void party_fail(struct party *p, const char *format, ...) __attribute__((format(
 /* The daemon may be away, or may not know yet that a former life has died. */
 bool party_is_passing(int r);
 int party_open(struct party *p, leat_bus **ret);
-/* One millisecond, for loops that wait for another process. */
-void party_breathe(void);
 const struct party_account *party_account(const struct party_sub *sub);
 /* party_is_lossless says whether reader i may be told of a gap at all. */
 bool party_is_lossless(const struct party_plan *plan, uint32_t i);

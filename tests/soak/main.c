@@ -67,6 +67,7 @@ plan_of(uint64_t seed, double seconds)
     p.lane_size = 1ull << (17 + prng_below(&r, 6));
     p.longest = (uint32_t)(64 + prng_below(&r, p.lane_size / 16));
     p.impatient = prng_below(&r, 2);
+    p.seeks = prng_below(&r, 2);
     choose_readers(&r, &p);
     if (p.durability == LEAT_DISK)
         choose_retention(&r, &p);
@@ -88,6 +89,7 @@ add(struct party_figures *sum, const struct party_figures *f)
     sum->repeated += f->repeated;
     sum->refused += f->refused;
     sum->reread += f->reread;
+    sum->cursors += f->cursors;
     sum->daemons += f->daemons;
     sum->publishers += f->publishers;
     sum->subscribers += f->subscribers;
@@ -124,18 +126,19 @@ describe(const struct party_plan *p)
 static void
 say(const struct party_figures *f)
 {
-    printf("  published %llu, received %llu, told gone %llu, aborted %llu, repeated and skipped "
+    printf("  published %llu; %llu cursors: received %llu, told gone %llu, aborted %llu, repeated "
+           "and skipped "
            "%llu, refused %llu, "
            "read again %llu; killed: daemons %llu, publishers %llu, subscribers %llu; ended in "
            "order %llu; stopped %llu; "
            "disk filled %llu, found full %llu%s\n",
-           (unsigned long long)f->published, (unsigned long long)f->received,
-           (unsigned long long)f->gone, (unsigned long long)f->aborted,
-           (unsigned long long)f->repeated, (unsigned long long)f->refused,
-           (unsigned long long)f->reread, (unsigned long long)f->daemons,
-           (unsigned long long)f->publishers, (unsigned long long)f->subscribers,
-           (unsigned long long)f->ends, (unsigned long long)f->stops, (unsigned long long)f->fills,
-           (unsigned long long)f->full,
+           (unsigned long long)f->published, (unsigned long long)f->cursors,
+           (unsigned long long)f->received, (unsigned long long)f->gone,
+           (unsigned long long)f->aborted, (unsigned long long)f->repeated,
+           (unsigned long long)f->refused, (unsigned long long)f->reread,
+           (unsigned long long)f->daemons, (unsigned long long)f->publishers,
+           (unsigned long long)f->subscribers, (unsigned long long)f->ends,
+           (unsigned long long)f->stops, (unsigned long long)f->fills, (unsigned long long)f->full,
            f->unmounted ? "; nothing can be mounted here: no disk was filled" : "");
     (void)fflush(stdout);
 }

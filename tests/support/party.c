@@ -177,6 +177,7 @@ audit_cursor(struct host *h, uint32_t i, uint64_t end)
     f->received += a->received + atom_load_relaxed(&p->sub[i].received);
     f->gone += a->gone + atom_load_relaxed(&p->sub[i].gone);
     f->repeated += atom_load_relaxed(&p->sub[i].repeated);
+    f->cursors += atom_load_relaxed(&p->sub[i].cursors);
     f->pause_ns = shm_max(f->pause_ns, atom_load_relaxed(&p->sub[i].pause_ns));
     if (a->from + a->received + a->gone + a->aborted != end)
         party_fail(p,

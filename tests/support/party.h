@@ -37,6 +37,7 @@ struct party_plan {
     uint32_t longest; /* payload */
     uint64_t depth, lane_size, retention_bytes, retention_ns;
     bool retain_until_acked;
+    bool seeks;     /* who has no name goes elsewhere now and then */
     bool impatient; /* some publishers wait for a while only, and hold loans meanwhile */
     uint64_t
         store_bytes; /* a file system of that size for the store, where one can be mounted; 0: none */
@@ -58,6 +59,7 @@ struct party_figures {
     uint64_t ends;                                    /* in good order */
     uint64_t fills, full; /* of the disk; and found in the state 'disk full' then */
     uint64_t reread;      /* messages given to the fresh reader */
+    uint64_t cursors;     /* that were audited, those that seeked again */
     uint64_t slowest_send_ns, pause_ns,
         back_ns;    /* the longest: a send, between two messages, a start of the daemon */
     bool unmounted; /* no file system could be mounted for the store */

@@ -31,6 +31,7 @@ struct party_sub {
     atom_u64 repeated; /* given again after a restart, and skipped */
     atom_u64 lives, attached, done;
     atom_u64 received, gone; /* by earlier cursors */
+    atom_u64 cursors;        /* accounts begun */
     atom_u64 pause_ns;
 };
 

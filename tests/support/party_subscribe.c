@@ -4,8 +4,9 @@
 
 #include "tests/support/party_impl.h"
 
-#define HAND 32 /* messages held at once, at most */
-#define NEWS 64 /* messages between two records of the account */
+#define HAND 32    /* messages held at once, at most */
+#define NEWS 64    /* messages between two records of the account */
+#define SEEKS 2000 /* hands of messages between two seeks, on the average */
 #define TYPE 7
 
 /* What was seen last of a publisher. */
@@ -199,14 +200,75 @@ time_pause(struct subscriber *g)
         atom_store_relaxed(&g->shared->pause_ns, pause);
 }
 
+/* A named one goes on with its account: at its floor, which is behind what it acknowledged and not beyond what it had. */
+static int
+go_on(struct subscriber *g, uint64_t next)
+{
+    uint64_t acked = atom_load_seq(&g->shared->acked);
+
+    g->at = *party_account(g->shared);
+    if (next <= acked)
+        return complain(g, next, "its floor went back");
+    return next > g->at.next ? complain(g, next, "its floor is beyond what it had") : 0;
+}
+
+/* Any other cursor has an account of its own, from where it begins or has gone. */
+static int
+begin(struct subscriber *g, uint64_t next, uint32_t start)
+{
+    const struct party_account *old = party_account(g->shared);
+    bool keeps_all = g->how.kind == LEAT_DURABLE && g->p->plan.retention_bytes == PARTY_WHOLE &&
+                     !g->p->plan.retention_ns;
+
+    (void)atom_add_relaxed(&g->shared->received, old->received);
+    (void)atom_add_relaxed(&g->shared->gone, old->gone);
+    (void)atom_add_relaxed(&g->shared->cursors, 1);
+    g->at = (struct party_account){.from = next, .next = next};
+    if (next != 1 && (!atom_load_seq(&g->p->begun) || (keeps_all && start == LEAT_EARLIEST)))
+        return complain(g, next, "is where it was to begin, and not at 1");
+    return record(g);
+}
+
+static const uint32_t places[] = {LEAT_EARLIEST, LEAT_LATEST, LEAT_LAST_N};
+
+/* Goes somewhere else, where another account begins. */
+static int
+seek(struct subscriber *g)
+{
+    struct leat_position to = {.start = places[prng_below(&g->random, 3)],
+                               .value = g->p->plan.depth / 2};
+    struct leat_sub_stat stat;
+    int r = leat_sub_seek(g->sub, &to);
+
+    if (!r)
+        r = leat_sub_stat(g->sub, &stat);
+    if (r)
+        return r;
+    memset(g->of, 0, sizeof g->of);
+    g->last_ns = 0;
+    r = begin(g, stat.next, to.start);
+    g->whole = g->at.from == 1;
+    return r;
+}
+
+static bool
+wants_to_seek(struct subscriber *g)
+{
+    return g->p->plan.seeks && !g->how.named && !prng_below(&g->random, SEEKS) &&
+           !atom_load_relaxed(&g->p->stop);
+}
+
 static int
 step(struct subscriber *g)
 {
     struct leat_msg m[HAND];
     uint64_t most = shm_max(shm_min(HAND, g->p->plan.depth / 4), 1);
     uint32_t n = 1 + (uint32_t)prng_below(&g->random, most);
-    int r = n == 1 ? leat_sub_receive(g->sub, m) : leat_sub_receive_many(g->sub, m, n);
+    int r;
 
+    if (wants_to_seek(g))
+        return seek(g);
+    r = n == 1 ? leat_sub_receive(g->sub, m) : leat_sub_receive_many(g->sub, m, n);
     g->idle = !r;
     if (r > 0)
         time_pause(g);
@@ -236,38 +298,9 @@ is_over(struct subscriber *g)
 
 /* --- beginning and end ------------------------------------------------------------------------ */
 
-/* A named one goes on with its account: at its floor, which is behind what it acknowledged and not beyond what it had. */
-static int
-go_on(struct subscriber *g, uint64_t next)
-{
-    uint64_t acked = atom_load_seq(&g->shared->acked);
-
-    g->at = *party_account(g->shared);
-    if (next <= acked)
-        return complain(g, next, "its floor went back");
-    return next > g->at.next ? complain(g, next, "its floor is beyond what it had") : 0;
-}
-
-/* Any other cursor has an account of its own, from where it begins. */
-static int
-begin(struct subscriber *g, uint64_t next, uint32_t start)
-{
-    const struct party_account *old = party_account(g->shared);
-    bool keeps_all = g->how.kind == LEAT_DURABLE && g->p->plan.retention_bytes == PARTY_WHOLE &&
-                     !g->p->plan.retention_ns;
-
-    (void)atom_add_relaxed(&g->shared->received, old->received);
-    (void)atom_add_relaxed(&g->shared->gone, old->gone);
-    g->at = (struct party_account){.from = next, .next = next};
-    if (next != 1 && (!atom_load_seq(&g->p->begun) || (keeps_all && start == LEAT_EARLIEST)))
-        return complain(g, next, "is where it was to begin, and not at 1");
-    return record(g);
-}
-
 static int
 attach(struct subscriber *g)
 {
-    static const uint32_t starts[] = {LEAT_EARLIEST, LEAT_LATEST, LEAT_LAST_N};
     struct leat_sub_options o = LEAT_SUB_OPTIONS_INIT;
     uint64_t life = atom_add_seq(&g->shared->lives, 1);
     struct leat_sub_stat stat;
@@ -279,7 +312,7 @@ attach(struct subscriber *g)
     o.kind = g->how.kind;
     o.name = g->how.named ? name : NULL;
     o.durable_only = g->how.durable_only;
-    o.start = life ? starts[prng_below(&g->random, 3)] : LEAT_EARLIEST;
+    o.start = life ? places[prng_below(&g->random, 3)] : LEAT_EARLIEST;
     o.start_value = g->p->plan.depth / 2;
     while (party_is_passing(r = leat_sub_open(g->bus, PARTY_TOPIC, &o, &g->sub)) && !party_leaving)
         party_breathe();

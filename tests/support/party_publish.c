@@ -110,13 +110,15 @@ end_loan(struct publisher *g, uint64_t *ret_seq, uint32_t *len)
 
 /* All n are at adjacent places, and those are what everybody knows of them. */
 static int
-note(struct publisher *g, uint64_t seq, uint32_t n, const uint32_t *len)
+note(struct publisher *g, uint64_t seq, uint32_t n, const uint32_t len[PARTY_BATCH])
 {
     for (uint32_t i = 0; i < n; i++) {
         if (party_know(g->p, seq + i, party_word(g->life, g->number + i, len[i])))
             continue;
-        party_fail(g->p, "publisher %u: his number %llu was given place %llu, where others saw %s",
-                   g->life, (unsigned long long)(g->number + i), (unsigned long long)(seq + i),
+        party_fail(g->p,
+                   "publisher %u: message %u from his number %llu on was given a place from %llu "
+                   "on, where others saw %s",
+                   g->life, i, (unsigned long long)g->number, (unsigned long long)seq,
                    atom_load_relaxed(&g->p->known[(seq + i) % PARTY_NUMBERS]) == PARTY_ABORTED
                        ? "nothing"
                        : "something else");
@@ -159,8 +161,8 @@ call(struct publisher *g, uint64_t *ret_seq, uint32_t len[PARTY_BATCH])
 static int
 publish_once(struct publisher *g)
 {
-    uint32_t len[PARTY_BATCH];
-    uint64_t seq, start = party_now_ns();
+    uint32_t len[PARTY_BATCH] = {0};
+    uint64_t seq = 0, start = party_now_ns();
     int n = call(g, &seq, len), r = 0;
 
     start = party_now_ns() - start;

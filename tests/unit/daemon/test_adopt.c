@@ -323,7 +323,7 @@ a_ring_of_a_newer_log_is_untouched(void **state)
     bus_start("[topic a]\ndeclare = yes\ndurability = disk\n");
     bus_die();
     (void)snprintf(path, sizeof path, "%s/store/a/cursors", fix.dir);
-    file = open(path, O_RDWR);
+    file = open(path, O_RDWR | O_CLOEXEC);
     assert_int_equal(pwrite(file, &version, 4, 8), 4);
     map = spoil(SHM_KIND_DATA, &fd);
     memcpy(before, map, sizeof before);

@@ -33,9 +33,6 @@ party_is_lossless(const struct party_plan *plan, uint32_t i)
 
     if (r.kind != LEAT_DURABLE)
         return r.kind == LEAT_GATING;
-    /* Nothing is added when the fresh reader comes, but what is there may still grow too old. */
-    if (i == PARTY_SUBSCRIBERS)
-        return !plan->retention_ns;
     return plan->retention_bytes == PARTY_WHOLE &&
            (!plan->retention_ns || (r.named && plan->retain_until_acked));
 }
@@ -249,17 +246,19 @@ log_first(const struct host *h)
     return first;
 }
 
-/* A durable one is told that something is gone only when the log has it no longer; its file may take a moment to go. */
+/* A durable one is told that something is gone only when the log has it no longer; its file may take a moment to go. The fresh
+ * reader also begins no later than the log: the ring may reach back further, but with payloads that have been overtaken. */
 static bool
 gone_is_gone(const struct host *h)
 {
     uint64_t first = log_first(h);
 
-    for (uint32_t i = 0; i < h->p->plan.subscribers; i++)
-        if (h->p->plan.reader[i].kind == LEAT_DURABLE &&
-            party_account(&h->p->sub[i])->gone_until > first)
+    for (uint32_t i = 0; i <= PARTY_SUBSCRIBERS; i++) {
+        const struct party_account *a = party_account(&h->p->sub[i]);
+        if (party_reader(&h->p->plan, i).kind == LEAT_DURABLE && a->gone_until > first)
             return false;
-    return true;
+    }
+    return party_account(&h->p->sub[PARTY_SUBSCRIBERS])->from <= first;
 }
 
 /* --- the log, once more ----------------------------------------------------------------------- */
@@ -298,6 +297,7 @@ static void
 read_again(struct host *h, uint64_t hash)
 {
     struct party *p = h->p;
+    const struct party_account *a;
     struct leat_topic_info info;
     uint64_t end = atom_load_seq(&p->end);
 
@@ -311,11 +311,13 @@ read_again(struct host *h, uint64_t hash)
     party_start_subscriber(h, PARTY_SUBSCRIBERS);
     if (!wait_for(h, fresh_done, "the fresh reader is not at the end"))
         return;
-    h->figures->reread = party_account(&p->sub[PARTY_SUBSCRIBERS])->received;
-    if (party_account(&p->sub[PARTY_SUBSCRIBERS])->from != info.first && !p->plan.retention_ns)
+    a = party_account(&p->sub[PARTY_SUBSCRIBERS]);
+    h->figures->reread = a->received;
+    if (a->from < info.first)
         party_fail(p, "the fresh reader began at %llu, and the oldest is %llu",
-                   (unsigned long long)party_account(&p->sub[PARTY_SUBSCRIBERS])->from,
-                   (unsigned long long)info.first);
+                   (unsigned long long)a->from, (unsigned long long)info.first);
+    if (!wait_for(h, gone_is_gone, "the fresh reader did not get what the log has"))
+        return;
     audit_order(h, PARTY_SUBSCRIBERS, &hash);
 }
 

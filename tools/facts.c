@@ -57,6 +57,30 @@ facts_command(uint32_t pid, char ret[32])
     facts_scrub(ret);
 }
 
+const char *
+facts_process(uint32_t pid)
+{
+    char path[40], text[512];
+    const char *state;
+    ssize_t n;
+    int fd;
+
+    (void)snprintf(path, sizeof path, "/proc/%u/stat", (unsigned)pid);
+    fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return "dead";
+    n = read(fd, text, sizeof text - 1);
+    (void)close(fd);
+    text[n > 0 ? n : 0] = 0;
+    /* pid (command) state: and the command may hold anything. */
+    state = strrchr(text, ')');
+    if (!state || strlen(state) < 3)
+        return "dead";
+    return state[2] == 'T' || state[2] == 't'                      ? "stopped"
+           : state[2] == 'Z' || state[2] == 'X' || state[2] == 'x' ? "dead"
+                                                                   : "running";
+}
+
 static void
 put(json_t *object, const char *key, uint64_t n)
 {
@@ -127,6 +151,7 @@ publisher(const struct leat_inspect_pub *p, uint64_t now_ns)
     put_text(o, "command", command);
     put(o, "uid", p->uid);
     (void)json_object_set_new(o, "alive", json_boolean(p->alive));
+    put_text(o, "process", p->alive ? facts_process(p->pid) : "dead");
     put(o, "since_ns", p->since_ns);
     put(o, "published", p->published);
     put(o, "bytes", p->bytes);
@@ -164,6 +189,7 @@ cursor(const struct leat_inspect_sub *s)
     put(o, "pid", s->pid);
     put_text(o, "command", command);
     put(o, "uid", s->uid);
+    put_text(o, "process", s->pid ? facts_process(s->pid) : "-");
     put_text(o, "kind", s->log_writer ? "log writer" : kind_name(s->kind));
     (void)json_object_set_new(o, "evicted", json_boolean(s->evicted));
     (void)json_object_set_new(o, "attached", json_boolean(s->pid));

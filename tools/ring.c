@@ -11,7 +11,9 @@
 #include <string.h>
 #include <unistd.h>
 
-#define RAW_MOST 512 /* bytes of a lane's payload that --raw shows */
+#define RAW_MOST 512       /* bytes of a lane's payload that --raw shows */
+#define SLOW_NS 100000000u /* a claim that has been open for less holds nobody up worth a word */
+#define HOLDER_ROOM 400
 
 enum { OPT_RAW = CLI_LONG };
 
@@ -104,42 +106,102 @@ cursor_at(json_t *cursors, uint32_t index)
     return NULL;
 }
 
-/* Who holds publishers up, in words; "" when nobody waits. */
+/* The publisher whose claim covers a place, or NULL. */
+static const json_t *
+claimer_of(const json_t *publishers, uint64_t seq)
+{
+    const json_t *p;
+    size_t i;
+
+    json_array_foreach(publishers, i,
+                       p) if (seq - number(p, "intent_seq") < number(p, "intent_count")) return p;
+    return NULL;
+}
+
+static const char *
+text(const json_t *object, const char *key)
+{
+    const char *value = json_string_value(json_object_get(object, key));
+
+    return value ? value : "";
+}
+
+/* The oldest place that was claimed and is not finished, in words; "" when it is as good as done. */
 static void
-find_holder(const struct ring *r, const json_t *publishers, json_t *cursors, char ret[320])
+tell_flight(const struct ring *r, const json_t *publishers, bool blocked, char ret[HOLDER_ROOM])
+{
+    uint64_t seq = r->look->flight[0].seq, age;
+    const json_t *p = claimer_of(publishers, seq);
+    struct units_text room;
+
+    /* Finished since we looked. */
+    (void)snprintf(ret, HOLDER_ROOM, "%s", blocked ? "nothing holds it any more" : "");
+    if (!p &&
+        ring_diff_is_final(ring_stamp_diff(atom_load_acquire(&ring_slot(&r->map.view, seq)->stamp),
+                                           seq))) /* acquire: COMMIT */
+        return;
+    if (!p) {
+        (void)snprintf(ret, HOLDER_ROOM,
+                       "place %" PRIu64 " was claimed by one who died, and waits for the daemon; "
+                       "readers wait there",
+                       seq);
+        return;
+    }
+    age = number(p, "intent_for_ns");
+    if (!blocked && age < SLOW_NS && !strcmp(text(p, "process"), "running"))
+        return;
+    (void)snprintf(ret, HOLDER_ROOM,
+                   "place %" PRIu64 " was claimed%s%s%s by publisher %" PRIu64 " (pid %" PRIu64
+                   ", %s, %s) and is not finished; readers wait there",
+                   seq, age ? " " : "", age ? units_time(age, &room) : "", age ? " ago" : "",
+                   number(p, "index"), number(p, "pid"), text(p, "command"), text(p, "process"));
+}
+
+static void
+tell_cursor(const struct ring *r, const json_t *cursor, char ret[HOLDER_ROOM])
+{
+    const char *name = text(cursor, "name");
+    bool runs = !strcmp(text(cursor, "process"), "running");
+
+    (void)snprintf(ret, HOLDER_ROOM,
+                   "cursor %u (%s%spid %" PRIu64 ", %s%s%s) stands at %" PRIu64 ", %" PRIu64
+                   " behind the tail",
+                   r->look->gate_who, name, *name ? ", " : "", number(cursor, "pid"),
+                   text(cursor, "kind"), runs ? "" : ", ", runs ? "" : text(cursor, "process"),
+                   r->look->gate, r->look->tail - r->look->gate);
+}
+
+/* Who holds others up, and since when, in words; "" when nobody waits. A cursor that stands at an unfinished place is held up itself. */
+static void
+find_holder(const struct ring *r, const json_t *publishers, json_t *cursors, char ret[HOLDER_ROOM])
 {
     const struct look *l = r->look;
     const json_t *blocked = longest_blocked(publishers);
     json_t *cursor = l->gate_who == UINT32_MAX ? NULL : cursor_at(cursors, l->gate_who);
+    char what[HOLDER_ROOM] = "nothing holds it any more";
     struct units_text room;
-    const char *name;
+    bool holds = cursor && l->gate < l->tail;
 
     ret[0] = 0;
-    if (cursor && l->gate < l->tail)
+    if (holds)
         (void)json_object_set_new(cursor, "holds", json_sprintf("%" PRIu64, l->tail - l->gate));
-    if (!blocked)
+    if (blocked && (l->state == RING_TOPIC_DISK_FULL || l->state == RING_TOPIC_LOG_FAILED)) {
+        (void)snprintf(ret, HOLDER_ROOM, "publishers wait for the log: %s", l->reason);
         return;
-    if (l->state == RING_TOPIC_DISK_FULL || l->state == RING_TOPIC_LOG_FAILED)
-        (void)snprintf(ret, 320, "publishers wait for the log: %s", l->reason);
-    else if (cursor && l->gate < l->tail &&
-             (name = json_string_value(json_object_get(cursor, "name"))))
-        (void)snprintf(
-            ret, 320,
-            "publisher %" PRIu64 " has waited for %s: cursor %u (%s%spid %" PRIu64
-            ", %s) stands at %" PRIu64 ", %" PRIu64 " behind the tail",
-            number(blocked, "index"), units_time(number(blocked, "blocked_for_ns"), &room),
-            l->gate_who, name, *name ? ", " : "", number(cursor, "pid"),
-            json_string_value(json_object_get(cursor, "kind")), l->gate, l->tail - l->gate);
-    else if (l->flights)
-        (void)snprintf(ret, 320,
-                       "publisher %" PRIu64 " has waited for %s: place %" PRIu64
-                       " was claimed and is not finished",
+    }
+    if (l->flights && !(holds && blocked && l->gate < l->flight[0].seq))
+        tell_flight(r, publishers, blocked, what);
+    else if (holds && blocked)
+        tell_cursor(r, cursor, what);
+    else if (!blocked)
+        return;
+    if (blocked)
+        (void)snprintf(ret, HOLDER_ROOM, "publisher %" PRIu64 " has waited for %s: %.*s",
                        number(blocked, "index"),
-                       units_time(number(blocked, "blocked_for_ns"), &room), l->flight[0].seq);
+                       units_time(number(blocked, "blocked_for_ns"), &room), HOLDER_ROOM - 64,
+                       what);
     else
-        (void)snprintf(
-            ret, 320, "publisher %" PRIu64 " has waited for %s, and nothing holds it any more",
-            number(blocked, "index"), units_time(number(blocked, "blocked_for_ns"), &room));
+        (void)snprintf(ret, HOLDER_ROOM, "%s", what);
 }
 
 static void
@@ -152,7 +214,10 @@ add_daemon_state(const struct ring *r, json_t *topic)
     else
         (void)json_object_set_new(topic, "daemon_state",
                                   json_sprintf("pid %" PRIu64 "%s", pid,
-                                               place_alive(&r->map.view) ? "" : " is not running"));
+                                               !place_alive(&r->map.view) ? " is not running"
+                                               : strcmp(facts_process((uint32_t)pid), "stopped")
+                                                   ? ""
+                                                   : " is stopped"));
 }
 
 /* --- pictures --------------------------------------------------------------------------------- */
@@ -162,7 +227,7 @@ draw(struct ring *r, struct buf *out)
 {
     struct leat_topic_info info;
     struct ring_picture p = {.term = &r->term, .view = &r->map.view, .look = r->look};
-    char holder[320];
+    char holder[HOLDER_ROOM];
     int rows, x = leat_inspect_topic(r->inspect, r->topic, &info);
 
     if (x)

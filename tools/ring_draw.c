@@ -181,7 +181,7 @@ static const struct table_column publisher_columns[] = {
     {"index", "#", TABLE_COUNT, NULL},
     {"pid", "PID", TABLE_COUNT, NULL},
     {"command", "COMMAND", TABLE_TEXT, NULL},
-    {"alive", "ALIVE", TABLE_TEXT, NULL},
+    {"process", "PROCESS", TABLE_TEXT, NULL},
     {"published", "PUBLISHED", TABLE_COUNT, NULL},
     {"rate", "RATE/S", TABLE_RATE, NULL},
     {"lane_used", "LANE", TABLE_SIZE, NULL},
@@ -196,10 +196,10 @@ static const struct table_column cursor_columns[] = {
     {"mark", " ", TABLE_TEXT, NULL},          {"index", "#", TABLE_COUNT, NULL},
     {"name", "NAME", TABLE_TEXT, NULL},       {"kind", "KIND", TABLE_TEXT, NULL},
     {"pid", "PID", TABLE_COUNT, NULL},        {"command", "COMMAND", TABLE_TEXT, NULL},
-    {"next", "NEXT", TABLE_COUNT, NULL},      {"lag", "LAG", TABLE_COUNT, NULL},
-    {"lag_bytes", "BYTES", TABLE_SIZE, NULL}, {"lag_ns", "TIME", TABLE_TIME, NULL},
-    {"lost", "LOST", TABLE_COUNT, NULL},      {"holds", "HOLDS", TABLE_TEXT, NULL},
-    {NULL, NULL, TABLE_TEXT, NULL},
+    {"process", "PROCESS", TABLE_TEXT, NULL}, {"next", "NEXT", TABLE_COUNT, NULL},
+    {"lag", "LAG", TABLE_COUNT, NULL},        {"lag_bytes", "BYTES", TABLE_SIZE, NULL},
+    {"lag_ns", "TIME", TABLE_TIME, NULL},     {"lost", "LOST", TABLE_COUNT, NULL},
+    {"holds", "HOLDS", TABLE_TEXT, NULL},     {NULL, NULL, TABLE_TEXT, NULL},
 };
 
 static void

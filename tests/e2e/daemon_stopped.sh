@@ -16,15 +16,20 @@ stopped() { [ "$(sed -n 's/^State:\t\(.\).*/\1/p' "/proc/$pub/status")" = T ]; }
 wait_until stopped
 leat pub t -n 10 --size 8 || fail "another publisher had to wait"
 is "the picture" "$(leat ring t --json | json ring.tail ring.all.messages ring.all.in_flight)" "14 12 1"
+long_enough() { [ "$(leat ring t --json | json publisher.0.intent_for_ns)" -gt 1000000000 ]; }
+wait_until long_enough
 text=$(leat ring t)
-has "who" "$text" "$pub"
-is "who and what" "$(leat ring t --json | json publisher.0.pid publisher.0.alive publisher.0.intent_seq publisher.0.intent_count)" \
-    "$pub true 3 1"
+has "who, since when" "$text" "place 3 was claimed 1"
+has "who, since when" "$text" " s ago by publisher 0 (pid $pub, leat, stopped) and is not finished; readers wait there"
+has "the same for programs" "$(leat ring t --json | json holder)" "publisher 0 (pid $pub, leat, stopped)"
+is "who and what" "$(leat ring t --json | json publisher.0.pid publisher.0.alive publisher.0.process publisher.0.intent_seq publisher.0.intent_count)" \
+    "$pub true stopped 3 1"
 two() { [ "$(wc -l <"$work/seen")" -eq 2 ]; }
 wait_until two
 is "state" "$(leat info t --json | json state publishers)" "ok 1"
 kill -CONT "$pub"
 wait "$pub" || fail "pub: $?"
+is "nobody holds anybody up" "$(leat ring t --json | json holder)" ""
 all() { [ "$(wc -l <"$work/seen")" -eq 15 ]; }
 wait_until all
 is "the order" "$(sed -n 3p "$work/seen")" "3 3"
@@ -36,6 +41,11 @@ leat pub t -n 1 || fail "pub after a death"
 rest() { [ "$(wc -l <"$work/seen")" -eq 18 ]; }
 wait_until rest
 is "the gap it left" "$(sed -n '17,18p' "$work/seen" | cut -d' ' -f1 | paste -sd' ')" "17 19"
+
+# The daemon: whoever has what he needs goes on without it.
+kill -STOP "$daemon"
+has "the daemon" "$(leat ring t)" "daemon pid $daemon is stopped"
+kill -CONT "$daemon"
 kill -INT "$sub"
 wait "$sub" || fail "sub: $?"
 finish

@@ -9,7 +9,8 @@
  * finished, and of the killed one's first life all it was told were committed.
  *
  * While somebody is stopped: a bystander's topic is not affected, publishers commit all they have (the ring has room), the inspector names the
- * stopped process and since when its claim is open; nobody is taken for dead.
+ * stopped process and since when its claim is open, and so does the tool, in words; readers stand before an open claim and no further, and
+ * what a stopped subscriber gates is held up in its name; nobody is taken for dead. In the long form a stop takes two seconds more.
  *
  * Exits 0, 1 with the reason, 77 in a build without test points. */
 #include "tests/e2e/points.h"
@@ -36,6 +37,8 @@
 #define PATIENCE_NS 60000000000ull
 #define TIMEOUT_NS 300000000 /* of one question of the driver */
 #define BYSTANDER "bystander"
+#define TOOL_ROOM 65536
+#define DWELL_MS 2000
 
 struct driver {
     struct world *w;
@@ -206,10 +209,90 @@ watch_others(struct driver *d)
 }
 
 static bool
+is_claimed(const char *name)
+{
+    return !strcmp(name, "ring.claimed") || !strcmp(name, "ring.busy");
+}
+
+static bool
 is_in_claim(const char *name)
 {
-    return !strcmp(name, "ring.intent") || !strcmp(name, "ring.claimed") ||
-           !strcmp(name, "ring.busy");
+    return !strcmp(name, "ring.intent") || is_claimed(name);
+}
+
+static void
+dwell(uint32_t ms)
+{
+    uint64_t until = points_now_ns() + ms * 1000000ull;
+
+    while (points_now_ns() < until)
+        points_breathe();
+}
+
+/* What `leat ring` prints about the topic; "" when it has nothing to say. */
+static void
+run_tool(struct world *w, const char *option, char text[TOOL_ROOM])
+{
+    const char *leat = getenv("LEAT_CLI");
+    char command[400];
+    size_t n = 0;
+    FILE *f;
+
+    (void)snprintf(command, sizeof command, "%s ring -b %s %s " POINTS_TOPIC " 2>/dev/null",
+                   leat ? leat : "leat", w->bus, option);
+    f = popen(command, "re");
+    if (f)
+        n = fread(text, 1, TOOL_ROOM - 1, f);
+    text[n] = '\0';
+    if (f && pclose(f))
+        text[0] = '\0';
+}
+
+/* The tool says it, in its picture and to programs, at least after a while: others are still coming up to where they will stand. */
+static void
+hear(struct world *w, const char *words, bool (*is_over)(const struct world *))
+{
+    char text[TOOL_ROOM];
+    uint64_t until = points_now_ns() + PATIENCE_NS;
+
+    do {
+        run_tool(w, "", text);
+        if (strstr(text, words))
+            run_tool(w, "--json", text);
+        if (strstr(text, words)) {
+            w->heard++;
+            return;
+        }
+        points_breathe();
+    } while (!(is_over && is_over(w)) && points_now_ns() < until);
+    if (!is_over || !is_over(w))
+        (void)points_fail(w, "leat ring does not say '%s', but:\n%s", words, text);
+}
+
+static bool
+have_committed(const struct world *w)
+{
+    return atom_load_seq(&w->committed[0]) >= POINTS_COUNT &&
+           atom_load_seq(&w->committed[1]) >= POINTS_COUNT;
+}
+
+/* Readers come up to an open claim, and stand there. */
+static void
+watch_readers(struct driver *d, const struct leat_inspect_pub *p)
+{
+    struct world *w = d->w;
+    char words[80];
+
+    if (!wait_for_count(w, &w->at[1], p->intent_seq, "a reader did not come up to the claim"))
+        return;
+    (void)snprintf(words, sizeof words, "by publisher %u (pid %u, points, stopped)", p->index,
+                   p->pid);
+    hear(w, words, NULL);
+    dwell(w->dwell_ms);
+    if (atom_load_seq(&w->at[1]) != p->intent_seq)
+        (void)points_fail(w, "a reader stands at %llu, behind a claim at %llu that is open",
+                          (unsigned long long)atom_load_seq(&w->at[1]),
+                          (unsigned long long)p->intent_seq);
 }
 
 /* Who, and since when. */
@@ -239,6 +322,30 @@ look_at(struct driver *d, pid_t pid)
              (s.pid != (uint32_t)pid || !s.since_ns))
         (void)points_fail(w, "the inspector does not show the stopped subscriber %d", pid);
     leat_inspect_close(in);
+    if (r || atom_load_seq(&w->failed))
+        return;
+    if (w->role == PUBLISHER && is_claimed(w->names[w->name]))
+        watch_readers(d, &p);
+    else if (w->role == SUBSCRIBER && !w->disk && w->depth < 128 &&
+             atom_load_seq(&w->subscribed[0]) && atom_load_seq(&w->publishing[0]) &&
+             atom_load_seq(&w->publishing[1])) {
+        char words[64];
+        (void)snprintf(words, sizeof words, "pid %d, gating, stopped)", pid);
+        hear(w, words, have_committed);
+    }
+}
+
+/* It may have been stopped before it said in the topic's memory who it is. */
+static void
+look_at_daemon(struct driver *d)
+{
+    char text[TOOL_ROOM];
+
+    run_tool(d->w, "", text);
+    if (*text && !strstr(text, " is stopped") && !strstr(text, " is not running"))
+        (void)points_fail(d->w, "leat ring does not say that the daemon is stopped, but:\n%s",
+                          text);
+    d->w->heard += *text != '\0';
 }
 
 static void
@@ -247,8 +354,11 @@ on_stop(struct driver *d, pid_t pid)
     watch_bystander(d);
     watch_others(d);
     /* A daemon may have been stopped before its lock says where its memory is; one that leaves takes its place with it. */
-    if (d->w->role != DAEMON && !d->published[0])
+    if (d->w->role == DAEMON)
+        look_at_daemon(d);
+    else if (!d->published[0])
         look_at(d, pid);
+    dwell(d->w->dwell_ms);
     (void)kill(pid, SIGCONT);
 }
 
@@ -586,6 +696,22 @@ happen(struct driver *d)
     (void)wait_until(d, has_ended, "the daemon does not end");
 }
 
+/* Where nobody died the daemon must have settled nothing. */
+static void
+look_for_verdicts(struct world *w)
+{
+    char text[160];
+    FILE *f;
+
+    (void)snprintf(text, sizeof text, "%s/leatd.log", w->dir);
+    f = fopen(text, "re");
+    while (f && fgets(text, sizeof text, f))
+        if (strstr(text, "never came to be") || strstr(text, "evicted"))
+            (void)points_fail(w, "somebody who was only stopped was taken for dead: %s", text);
+    if (f)
+        (void)fclose(f);
+}
+
 /* One run of the whole: 0, or 1 after saying why. */
 static int
 run(struct world *w)
@@ -599,6 +725,8 @@ run(struct world *w)
         return points_fail(w, "%s: %s", w->dir, strerror(errno));
     (void)snprintf(w->bus, sizeof w->bus, "%s/bus", w->dir);
     happen(&d);
+    if (w->signal == SIGSTOP)
+        look_for_verdicts(w);
     clean_up(&d);
     if (!atom_load_seq(&w->failed))
         return 0;
@@ -613,7 +741,7 @@ struct plan {
     const char *only;
     int signal;
     bool full;
-    uint32_t runs, fired;
+    uint32_t runs, fired, heard;
 };
 
 static void
@@ -637,8 +765,10 @@ run_point(struct world *w, struct plan *p, enum role role, uint32_t name)
     w->role = role;
     w->name = name;
     w->signal = p->signal;
+    w->dwell_ms = p->full && p->signal == SIGSTOP ? DWELL_MS : 0;
     r = run(w);
     p->runs++;
+    p->heard += w->heard;
     p->fired += atom_load_seq(&w->fired) != 0;
     return r;
 }
@@ -711,6 +841,8 @@ main(int argc, char **argv)
         print_rest(w->names);
     printf("%u runs, in %u of them somebody was %s\n", p.runs, p.fired,
            p.signal == SIGSTOP ? "stopped and went on" : "killed");
+    if (p.signal == SIGSTOP)
+        printf("leat ring said %u times who it was\n", p.heard);
     return p.fired ? 0 : 1;
 }
 

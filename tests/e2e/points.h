@@ -30,6 +30,8 @@ struct world {
     enum role role;
     uint32_t name, nth;
     int signal;
+    uint32_t dwell_ms; /* how long somebody who is stopped stays so, beyond what is looked at */
+    uint32_t heard;    /* answers of the tool */
     atom_u64 hits, fired;
     atom_u64 passed[ROLES][POINTS_NAMES];
 

@@ -27,7 +27,7 @@ blocked() { leat ring pipe --json | grep -q '"is_blocked": true'; }
 wait_until blocked
 is "who publishes" "$(leat ring pipe --json | json publisher publisher.0.pid publisher.0.is_blocked)" "1 $pub true"
 is "who holds it" "$(leat ring pipe --json | json cursor cursor.0.pid cursor.0.kind ring.gate_cursor)" "1 $sub gating 0"
-has "in words" "$(leat ring pipe)" "cursor 0 (pid $sub, gating)"
+has "in words" "$(leat ring pipe)" "cursor 0 (pid $sub, gating, stopped) stands at "
 has "the word" "$(leat ring pipe)" "armed: a publisher waits for space"
 is "fill in top" "$(leat top -n 1 -i 10ms --json | json topics.0.fill_percent topics.0.lag topics.0.publishers)" "100 64 1"
 kill -CONT "$sub"

@@ -81,9 +81,9 @@ find_by_id(struct request *q, uint64_t id, struct topic **ret)
 
     if (!t)
         return why_set(q->answer.text, -ENOENT, "there is no topic with id %016" PRIx64, id);
-    r = topic_serves(t, q->answer.text);
+    r = t->mapped ? check_any_right(q, t) : 0;
     if (!r)
-        r = check_any_right(q, t);
+        r = topic_serves(t, q->answer.text);
     if (!r)
         *ret = t;
     return r;
@@ -148,7 +148,7 @@ attach_fds(struct request *q, int data, int control)
     q->answer.fds = 2;
 }
 
-/* Also of one that is quarantined: why it is stands in its memory. */
+/* Also of one that is quarantined: why it is stands in its memory, if that can still be mapped. */
 static int
 topic_info(struct request *q)
 {
@@ -157,11 +157,12 @@ topic_info(struct request *q)
 
     if (r)
         return r;
-    if (!t->mapped)
-        return topic_serves(t, q->answer.text);
-    r = check_any_right(q, t);
+    r = t->mapped ? check_any_right(q, t) : 0;
     if (r)
         return r;
+    watch_door(t);
+    if (!t->mapped || (t->standing != TOPIC_SERVING && memory_check(&t->memory)))
+        return topic_serves(t, q->answer.text);
     q->answer.topic_id = t->id;
     attach_fds(q, t->memory.data_ro, t->memory.control);
     return 0;
@@ -252,10 +253,10 @@ sub_remove(struct request *q)
 
     if (!r && bad)
         r = why_set(q->answer.text, -EINVAL, "subscription name '%.70s' %s", p->name, bad);
+    if (!r && t->mapped)
+        r = check_may_read(q, t);
     if (!r)
         r = topic_serves(t, q->answer.text);
-    if (!r)
-        r = check_may_read(q, t);
     return r ? r : attach_forget(t, p->name, q->answer.text);
 }
 

@@ -2,6 +2,8 @@
 #include "tools/facts.h"
 #include "tools/table.h"
 
+#include <errno.h>
+
 static const struct cli_option options[] = {{0, NULL, NULL, NULL}};
 
 static const struct cli_verb verb = {
@@ -102,6 +104,24 @@ print(struct buf *out, json_t *topic, const struct leat_topic_info *info)
         table_rows(out, cursors, subs, "  ");
 }
 
+/* Memory that cannot be read any more does not say why; the daemon does. */
+static int
+tell_damage(const struct cli *c, leat_inspect *i, int code, const char *name)
+{
+    struct leat_options o = LEAT_OPTIONS_INIT;
+    struct leat_topic_info info;
+    leat_bus *bus = NULL;
+    int x;
+
+    o.path = c->bus;
+    if (code == -EBADMSG && !leat_open(&o, &bus) && leat_topic_info(bus, name, &info) == -EBADMSG)
+        x = cli_error(c, "%s: damaged: %s", name, leat_error(bus));
+    else
+        x = cli_inspect_error(c, i, code, name);
+    (void)leat_close(bus);
+    return x;
+}
+
 int
 verb_info(int argc, char **argv)
 {
@@ -123,7 +143,7 @@ verb_info(int argc, char **argv)
     name = c.operands[0];
     r = leat_inspect_topic(i, name, &info);
     if (r) {
-        r = cli_inspect_error(&c, i, r, name);
+        r = tell_damage(&c, i, r, name);
         (void)leat_inspect_close(i);
         return r;
     }

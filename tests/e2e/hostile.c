@@ -2,8 +2,9 @@
  *
  * Two neighbours, a publisher and a subscriber, use a topic in memory and one on disk all the time. Beside them one attacker after the other does its
  * worst (hostile_attacks.c: over the socket; hostile_scribble.c: in the shared memory of a topic that it may publish to). After each of them
- * the daemon lives, with as many descriptors as before; the neighbours have lost nothing and go on; somebody new is served. A topic that
- * was ruined is quarantined, and says so to whoever comes.
+ * the daemon lives, with as many descriptors as before and no more memory; the neighbours have lost nothing and go on; somebody new
+ * is served. A topic that was ruined is quarantined, and `leat info` says why. Who used it is told, and neither crashes nor hangs; where the
+ * memory itself is gone, SIGBUS is the kernel's word.
  *
  * Prints the seed (LEAT_SEED). Exits 0, or 1 with the reason. */
 #include "tests/e2e/hostile.h"
@@ -22,12 +23,14 @@
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #define PATIENCE_NS 30000000000
 #define PATIENCE_TICKS 30000 /* milliseconds */
 #define ROUNDS 3
 #define ROUNDS_FULL 30
+#define SLACK_KB 8192 /* the daemon's memory may differ by, however much is done to it */
 
 struct stage {
     struct hostile *h;
@@ -35,7 +38,8 @@ struct stage {
     pid_t daemon, neighbours;
     leat_bus *bus;
     uint32_t descriptors; /* of the daemon, when nobody attacks */
-    uint32_t victims;
+    uint64_t memory_kb;   /* its own, without what it shares */
+    uint32_t victims, quarantined;
 };
 
 int
@@ -49,6 +53,15 @@ hostile_fail(struct hostile *h, const char *format, ...)
     (void)vsnprintf(h->why, sizeof h->why, format, args);
     va_end(args);
     return 1;
+}
+
+static uint64_t
+now_ns(void)
+{
+    struct timespec t;
+
+    (void)clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
 static void
@@ -92,8 +105,8 @@ move_in(leat_bus *bus, const char *topic, struct neighbour *n)
 static int
 cross(struct hostile *h, struct neighbour *n, bool durable)
 {
+    uint64_t began = now_ns(), took, seq = 0;
     struct leat_msg m;
-    uint64_t seq = 0;
     int r;
 
     HOSTILE_MUST(h, leat_pub_send(n->pub, &n->next, sizeof n->next, &seq) == 0);
@@ -105,6 +118,9 @@ cross(struct hostile *h, struct neighbour *n, bool durable)
     if (durable)
         HOSTILE_MUST(h, leat_pub_wait_durable(n->pub, seq, PATIENCE_NS) == 0);
     n->next++;
+    took = now_ns() - began;
+    if (!durable && took > atom_load_seq(&h->worst_ns))
+        atom_store_seq(&h->worst_ns, took);
     (void)atom_add_seq(&h->crossed, 1);
     return 0;
 }
@@ -192,12 +208,30 @@ count_descriptors(pid_t pid)
     return n;
 }
 
+/* Of its own memory; what it shares are topics, that come and go. */
+static uint64_t
+memory_kb(pid_t pid)
+{
+    unsigned long long kb = 0;
+    char text[128];
+    FILE *f;
+
+    (void)snprintf(text, sizeof text, "/proc/%d/status", pid);
+    f = fopen(text, "re");
+    while (f && fgets(text, sizeof text, f))
+        if (sscanf(text, "RssAnon: %llu", &kb) == 1)
+            break;
+    if (f)
+        (void)fclose(f);
+    return kb;
+}
+
 /* --- after each attack ------------------------------------------------------------------------ */
 
 static int
 look_around(struct stage *s, const char *after)
 {
-    uint64_t crossed = atom_load_seq(&s->h->crossed);
+    uint64_t crossed = atom_load_seq(&s->h->crossed), kb;
     struct leat_topic_info info;
     int ticks = 0, status;
 
@@ -218,6 +252,10 @@ look_around(struct stage *s, const char *after)
                                 count_descriptors(s->daemon), s->descriptors);
         breathe();
     }
+    kb = memory_kb(s->daemon);
+    if (kb > s->memory_kb + SLACK_KB)
+        return hostile_fail(s->h, "after %s the daemon has %llu KiB of its own, not %llu", after,
+                            (unsigned long long)kb, (unsigned long long)s->memory_kb);
     return 0;
 }
 
@@ -232,14 +270,25 @@ become_stranger(const struct hostile *h)
 static int
 attack(struct stage *s, const struct attack *a)
 {
+    uint64_t crossed = atom_load_seq(&s->h->crossed), began = now_ns(), took;
     int status;
-    pid_t pid = begin();
+    pid_t pid;
 
+    atom_store_seq(&s->h->worst_ns, 0);
+    pid = begin();
     if (!pid) {
         become_stranger(s->h);
         _exit(a->run(s->h));
     }
     HOSTILE_MUST(s->h, waitpid(pid, &status, 0) == pid);
+    took = now_ns() - began;
+    printf("%-48s %5llu ms, meanwhile the neighbours' %5llu messages took %4llu us at most\n",
+           a->name, (unsigned long long)took / 1000000,
+           (unsigned long long)(atom_load_seq(&s->h->crossed) - crossed),
+           (unsigned long long)atom_load_seq(&s->h->worst_ns) / 1000);
+    /* No more than once a second, on a machine that has better to do. */
+    if (atom_load_seq(&s->h->crossed) - crossed < took / 1000000000)
+        return hostile_fail(s->h, "%s: the neighbours came to a stop", a->name);
     if (status)
         return hostile_fail(s->h, "%s: the attacker ended with status %x", a->name,
                             (unsigned)status);
@@ -249,13 +298,13 @@ attack(struct stage *s, const struct attack *a)
 /* --- ruined topics ---------------------------------------------------------------------------- */
 
 static int
-make_victim(struct stage *s, const char *name, bool disk)
+make_victim(struct stage *s, const char *name, bool disk, uint32_t mode)
 {
     struct leat_topic_options o = LEAT_TOPIC_OPTIONS_INIT;
     leat_pub *pub;
     char bytes[500];
 
-    o.mode = 0666;
+    o.mode = mode;
     o.durability = disk ? LEAT_DISK : LEAT_MEMORY;
     HOSTILE_MUST(s->h, leat_topic_create(s->bus, name, &o) == 0);
     HOSTILE_MUST(s->h, leat_pub_open(s->bus, name, NULL, &pub) == 0);
@@ -264,6 +313,32 @@ make_victim(struct stage *s, const char *name, bool disk)
         HOSTILE_MUST(s->h, leat_pub_send(pub, bytes, i % 2 ? 10 : sizeof bytes, NULL) == 0);
     leat_pub_close(pub);
     return 0;
+}
+
+/* The operator looks, and reads the same. */
+static int
+shows_reason(struct stage *s, const char *name, enum harm harm)
+{
+    /* What each certain harm is called, in enum harm's order. */
+    static const char *const reasons[] = {"truncated", "truncated", "larger",
+                                          "header",    "tail",      "tail"};
+    const char *leat = getenv("LEAT_CLI"), *reason = harm <= HARM_TAIL_BACK ? reasons[harm] : "";
+    char text[4096] = "", command[300];
+    size_t n = 0;
+    FILE *f;
+
+    (void)snprintf(command, sizeof command, "%s info -b %s %s 2>&1", leat ? leat : "leat",
+                   s->h->bus, name);
+    f = popen(command, "re");
+    if (f)
+        n = fread(text, 1, sizeof text - 1, f);
+    text[n] = '\0';
+    if (f)
+        (void)pclose(f);
+    if (strstr(text, "damaged") && strstr(text, reason))
+        return 0;
+    return hostile_fail(s->h, "harm %d: leat info does not say 'damaged' and '%s', but: %s", harm,
+                        reason, text);
 }
 
 /* Whoever comes to a ruined topic is told; some harm leaves it usable, which is fine as well. */
@@ -286,8 +361,82 @@ visit(struct stage *s, const char *name, enum harm harm)
         return hostile_fail(s->h, "harm %d: no reason is named: %s", harm, leat_error(s->bus));
     if (certain && r != -EBADMSG)
         return hostile_fail(s->h, "harm %d: the topic is not quarantined: %d", harm, r);
+    if (r == -EBADMSG && shows_reason(s, name, harm))
+        return 1;
+    s->quarantined += r == -EBADMSG;
     if (r && r != -EBADMSG && r != -EBUSY)
         return hostile_fail(s->h, "harm %d: %d %s", harm, r, leat_error(s->bus));
+    return 0;
+}
+
+/* Who uses the topic while it is ruined: whatever becomes of it, he is told, or goes on. */
+static int
+live_there(struct hostile *h, const char *name)
+{
+    struct leat_options o = LEAT_OPTIONS_INIT;
+    struct leat_pub_options po = LEAT_PUB_OPTIONS_INIT;
+    struct leat_msg m;
+    char bytes[500] = "tenant";
+    leat_bus *bus;
+    leat_pub *pub;
+    leat_sub *sub;
+    int r, q;
+
+    o.path = h->bus;
+    po.timeout_ns = 5000000;
+    if (leat_open(&o, &bus) || leat_pub_open(bus, name, &po, &pub) ||
+        leat_sub_open(bus, name, NULL, &sub))
+        return 1;
+    (void)atom_add_seq(&h->settled, 1);
+    for (uint32_t i = 0; !atom_load_seq(&h->moved); i++) {
+        r = leat_pub_send(pub, bytes, i % 2 ? 10 : sizeof bytes, NULL);
+        q = leat_sub_receive(sub, &m);
+        if (q == 1)
+            (void)leat_sub_release(sub, &m);
+        if (r && q < 0)
+            break;
+        if (r || !q)
+            breathe();
+    }
+    leat_close(bus);
+    return 0;
+}
+
+static int
+move_tenant_in(struct stage *s, const char *name, pid_t *ret)
+{
+    pid_t pid;
+    int ticks = 0;
+
+    atom_store_seq(&s->h->moved, 0);
+    atom_store_seq(&s->h->settled, 0);
+    pid = begin();
+    if (!pid)
+        _exit(live_there(s->h, name));
+    *ret = pid;
+    while (!atom_load_seq(&s->h->settled)) {
+        HOSTILE_MUST(s->h, ++ticks < PATIENCE_TICKS);
+        breathe();
+    }
+    return 0;
+}
+
+static int
+move_tenant_out(struct stage *s, pid_t pid, enum harm harm)
+{
+    bool gone = harm == HARM_TRUNCATE_DATA || harm == HARM_TRUNCATE_CONTROL;
+    int status = 0, ticks = 0;
+    pid_t r;
+
+    atom_store_seq(&s->h->moved, 1);
+    while (!(r = waitpid(pid, &status, WNOHANG))) {
+        if (++ticks > PATIENCE_TICKS)
+            return hostile_fail(s->h, "harm %d: who used the topic hangs", harm);
+        breathe();
+    }
+    if (r != pid || (status && !(gone && WIFSIGNALED(status) && WTERMSIG(status) == SIGBUS)))
+        return hostile_fail(s->h, "harm %d: who used the topic ended with status %x", harm,
+                            (unsigned)status);
     return 0;
 }
 
@@ -296,12 +445,12 @@ ruin(struct stage *s, enum harm harm, bool disk)
 {
     char name[32], what[64];
     int status, r;
-    pid_t pid;
+    pid_t pid, tenant;
 
     (void)snprintf(name, sizeof name, "victim.%u", s->victims++);
     (void)snprintf(what, sizeof what, "harm %d to a topic %s", harm,
                    disk ? "on disk" : "in memory");
-    if (make_victim(s, name, disk))
+    if (make_victim(s, name, disk, 0666) || move_tenant_in(s, name, &tenant))
         return 1;
     s->h->seed++;
     pid = begin();
@@ -311,7 +460,7 @@ ruin(struct stage *s, enum harm harm, bool disk)
     }
     HOSTILE_MUST(s->h, waitpid(pid, &status, 0) == pid);
     HOSTILE_MUST(s->h, WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
-    if (visit(s, name, harm))
+    if (visit(s, name, harm) || move_tenant_out(s, tenant, harm))
         return 1;
     r = leat_topic_remove(s->bus, name);
     /* What is left of a damaged log is not thrown away. */
@@ -348,8 +497,27 @@ prepare(struct stage *s)
         HOSTILE_MUST(s->h, ++ticks < PATIENCE_TICKS);
         breathe();
     }
-    s->descriptors = count_descriptors(s->daemon);
     return 0;
+}
+
+/* A closed topic that its owner's program has ruined. */
+static int
+ruin_closed(struct stage *s)
+{
+    static const char name[] = "closed.ruined";
+    struct leat_topic_info info;
+    int status;
+    pid_t pid;
+
+    if (make_victim(s, name, false, 0600))
+        return 1;
+    HOSTILE_MUST(s->h, leat_topic_info(s->bus, name, &info) == 0);
+    s->h->ruined_id = info.topic_id;
+    pid = begin();
+    if (!pid)
+        _exit(hostile_scribble(s->h, name, HARM_TAIL_AHEAD));
+    HOSTILE_MUST(s->h, waitpid(pid, &status, 0) == pid);
+    return visit(s, name, HARM_TAIL_AHEAD);
 }
 
 static int
@@ -357,8 +525,10 @@ happen(struct stage *s)
 {
     uint32_t rounds = fixture_is_full() ? ROUNDS_FULL : ROUNDS;
 
-    if (prepare(s))
+    if (prepare(s) || ruin_closed(s))
         return 1;
+    s->descriptors = count_descriptors(s->daemon);
+    s->memory_kb = memory_kb(s->daemon);
     for (const struct attack *a = hostile_attacks; a->name; a++) {
         if (a->stranger && !s->h->root) {
             printf("left out, as only root can become somebody else: %s\n", a->name);
@@ -418,8 +588,11 @@ main(void)
     s.h->seed = fixture_seed();
     s.h->root = geteuid() == 0;
     (void)happen(&s);
-    printf("%llu messages crossed, %u topics were ruined\n",
-           (unsigned long long)atom_load_seq(&s.h->crossed), s.victims);
+    printf("%llu messages crossed, %u topics were ruined, %u of them quarantined; the daemon's own "
+           "memory: "
+           "%llu KiB before, %llu after\n",
+           (unsigned long long)atom_load_seq(&s.h->crossed), s.victims, s.quarantined,
+           (unsigned long long)s.memory_kb, (unsigned long long)memory_kb(s.daemon));
     clean_up(&s);
     if (!atom_load_seq(&s.h->failed))
         return 0;

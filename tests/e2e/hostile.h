@@ -22,8 +22,12 @@ struct hostile {
     pid_t daemon;
     bool root;          /* attackers are another user */
     uint64_t closed_id; /* of the topic that is closed to everybody else */
+    uint64_t ruined_id; /* of another one, which is quarantined as well */
     uint64_t seed;
-    atom_u64 crossed; /* messages between the neighbours */
+    atom_u64 crossed;  /* messages between the neighbours */
+    atom_u64 worst_ns; /* ... the longest of them took, since somebody set this to 0 */
+    atom_u64 settled;  /* the tenant of a topic that will be ruined uses it */
+    atom_u64 moved;    /* ... and may leave it */
     atom_u64 failed;
     char why[HOSTILE_WHY];
 };

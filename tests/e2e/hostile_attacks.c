@@ -8,6 +8,7 @@
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include "ring/ring.h"
@@ -64,7 +65,7 @@ hostile_ask(int socket, union wire_any *packet, struct wire_answer *ret, int fds
 
 /* Status and no descriptor, whatever is asked about the closed topic. */
 static int
-ask_closed(int s, enum wire_type type, uint64_t id)
+ask_closed(int s, enum wire_type type, const char *name, uint64_t id)
 {
     struct wire_answer answer = {.fds = 0};
     union wire_any p;
@@ -73,10 +74,10 @@ ask_closed(int s, enum wire_type type, uint64_t id)
     wire_begin(&p, wire_request_size((uint16_t)type), type, 7);
     switch (type) {
     case WIRE_SUB_OPEN:
-        (void)snprintf(p.sub_open.topic, sizeof p.sub_open.topic, "closed");
+        (void)snprintf(p.sub_open.topic, sizeof p.sub_open.topic, "%s", name);
         break;
     case WIRE_SUB_REMOVE:
-        (void)snprintf(p.sub_remove.topic, sizeof p.sub_remove.topic, "closed");
+        (void)snprintf(p.sub_remove.topic, sizeof p.sub_remove.topic, "%s", name);
         (void)snprintf(p.sub_remove.name, sizeof p.sub_remove.name, "name");
         break;
     case WIRE_LOG_OPEN:
@@ -86,7 +87,7 @@ ask_closed(int s, enum wire_type type, uint64_t id)
         p.position.value = 1;
         break;
     default:
-        (void)snprintf(p.topic.name, sizeof p.topic.name, "closed");
+        (void)snprintf(p.topic.name, sizeof p.topic.name, "%s", name);
         break;
     }
     r = hostile_ask(s, &p, &answer, fds);
@@ -105,9 +106,13 @@ is_refused_everywhere(struct hostile *h)
 
     HOSTILE_MUST(h, s >= 0);
     for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
-        int r = ask_closed(s, types[i], h->closed_id);
+        int r = ask_closed(s, types[i], "closed", h->closed_id);
         if (r != -EACCES)
             return hostile_fail(h, "request %d about a closed topic: %d", types[i], r);
+        r = ask_closed(s, types[i], "closed.ruined", h->ruined_id);
+        if (r != -EACCES)
+            return hostile_fail(h, "request %d about a closed topic that is damaged: %d", types[i],
+                                r);
     }
     close(s);
     o.path = h->bus;
@@ -123,6 +128,35 @@ is_refused_everywhere(struct hostile *h)
 
 /* --- limits ----------------------------------------------------------------------------------- */
 
+/* What is wanted, how much of it there may be, and where that is set. */
+static bool
+names(leat_bus *bus, const char *thing, const char *limit, const char *setting)
+{
+    const char *text = leat_error(bus);
+
+    return strstr(text, thing) && strstr(text, limit) && strstr(text, setting);
+}
+
+/* The lanes of a topic that is theirs count as well: two publishers fit in 4M, no third one. */
+static int
+has_limited_lanes(struct hostile *h, leat_bus *bus)
+{
+    struct leat_topic_options t = LEAT_TOPIC_OPTIONS_INIT;
+    leat_pub *pub[3];
+
+    t.lane_size = 1 << 20;
+    t.depth = 1 << 14;
+    HOSTILE_MUST(h, leat_topic_create(bus, "open.lanes", &t) == 0);
+    HOSTILE_MUST(h, leat_pub_open(bus, "open.lanes", NULL, &pub[0]) == 0);
+    HOSTILE_MUST(h, leat_pub_open(bus, "open.lanes", NULL, &pub[1]) == 0);
+    HOSTILE_MUST(h, leat_pub_open(bus, "open.lanes", NULL, &pub[2]) == -EDQUOT);
+    HOSTILE_MUST(h, names(bus, "lane", "4194304", "[bus] user_shm"));
+    leat_pub_close(pub[0]);
+    HOSTILE_MUST(h, leat_pub_open(bus, "open.lanes", NULL, &pub[2]) == 0);
+    HOSTILE_MUST(h, leat_topic_remove(bus, "open.lanes") == 0);
+    return 0;
+}
+
 static int
 has_limits(struct hostile *h)
 {
@@ -135,22 +169,24 @@ has_limits(struct hostile *h)
     for (int i = 0; i < HOSTILE_SESSIONS; i++)
         HOSTILE_MUST(h, leat_open(&o, &bus[i]) == 0);
     HOSTILE_MUST(h, leat_open(&o, &more) == -EDQUOT);
-    HOSTILE_MUST(h, strstr(leat_error(NULL), "user_sessions") != NULL);
+    HOSTILE_MUST(h, names(NULL, "sessions", "8", "[bus] user_sessions"));
     for (int i = 1; i < HOSTILE_SESSIONS; i++)
         leat_close(bus[i]);
     t.depth = 1 << 20;
     HOSTILE_MUST(h, leat_topic_create(bus[0], "open.large", &t) == -EDQUOT);
-    HOSTILE_MUST(h, strstr(leat_error(bus[0]), "user_shm") != NULL);
+    HOSTILE_MUST(h, names(bus[0], "shared memory", "4194304", "[bus] user_shm"));
     for (int i = 0; i < HOSTILE_TOPICS; i++) {
         (void)snprintf(name, sizeof name, "open.%d", i);
         HOSTILE_MUST(h, leat_topic_create(bus[0], name, NULL) == 0);
     }
     HOSTILE_MUST(h, leat_topic_create(bus[0], "open.more", NULL) == -EDQUOT);
-    HOSTILE_MUST(h, strstr(leat_error(bus[0]), "user_topics") != NULL);
+    HOSTILE_MUST(h, names(bus[0], "topics", "4", "[bus] user_topics"));
     for (int i = 0; i < HOSTILE_TOPICS; i++) {
         (void)snprintf(name, sizeof name, "open.%d", i);
         HOSTILE_MUST(h, leat_topic_remove(bus[0], name) == 0);
     }
+    if (has_limited_lanes(h, bus[0]))
+        return 1;
     leat_close(bus[0]);
     return 0;
 }
@@ -305,7 +341,64 @@ send_nonsense(struct hostile *h)
     return 0;
 }
 
+/* Nothing but nonsense between two good questions: each of these ends the session or is refused, and none is taken for another. */
+static int
+send_half(struct hostile *h)
+{
+    static const size_t lens[] = {0, 1, sizeof(struct wire_header) - 1, sizeof(struct wire_header)};
+    struct wire_answer answer;
+    union wire_any p;
+    int s, r;
+
+    wire_begin(&p, sizeof p.topic, WIRE_TOPIC_INFO, 2);
+    (void)snprintf(p.topic.name, sizeof p.topic.name, "shared");
+    for (unsigned nfds = 0; nfds < 33; nfds += 8)
+        for (size_t i = 0; i < 2 * sizeof lens / sizeof *lens; i++) {
+            size_t len = i % 2 ? sizeof p.topic - lens[i / 2] - 1 : lens[i / 2];
+            s = hostile_connect(h);
+            HOSTILE_MUST(h, s >= 0);
+            r = send_bytes(s, &p, len, nfds > 32 ? 32 : nfds);
+            HOSTILE_MUST(h, !r);
+            r = hostile_ask(s, &p, &answer, NULL);
+            HOSTILE_MUST(h, r == -EPIPE || r == -ECONNRESET || r == -EBADMSG || !r);
+            close(s);
+        }
+    return 0;
+}
+
 /* --- a subscriber ----------------------------------------------------------------------------- */
+
+/* Past the map's protection, the descriptor's mode and the name. */
+static int
+stays_read_only_elsewhere(struct hostile *h, int fd, unsigned char *map)
+{
+    unsigned char was = map[0], byte = (unsigned char)~was;
+    struct iovec from = {&byte, 1}, to = {map, 1};
+    char path[64];
+    void *private;
+    int mem = open("/proc/self/mem", O_RDWR), own;
+
+    if (mem >= 0)
+        HOSTILE_MUST(h, pwrite(mem, &byte, 1, (off_t)(uintptr_t)map) < 0);
+    HOSTILE_MUST(h, process_vm_writev(getpid(), &from, 1, &to, 1, 0) < 0);
+    HOSTILE_MUST(h, madvise(map, SHM_PAGE, MADV_REMOVE) && errno == EACCES);
+    HOSTILE_MUST(h, fcntl(fd, F_SETFL, O_RDWR) == 0 && pwrite(fd, "x", 1, 0) < 0);
+    HOSTILE_MUST(h, fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK) < 0);
+    HOSTILE_MUST(h, fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, SHM_PAGE));
+    own = memfd_create("own", 0);
+    HOSTILE_MUST(h, own >= 0 && pwrite(own, "x", 1, 0) == 1);
+    HOSTILE_MUST(h, copy_file_range(own, &(off_t){0}, fd, &(off_t){0}, 1, 0) < 0);
+    /* A copy of one's own may be changed: it is nobody else's. */
+    private = mmap(NULL, SHM_PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd, 0);
+    HOSTILE_MUST(h, private != MAP_FAILED);
+    memset(private, byte, 1);
+    HOSTILE_MUST(h, map[0] == was);
+    if (h->root) {
+        (void)snprintf(path, sizeof path, "/proc/%d/fd", h->daemon);
+        HOSTILE_MUST(h, open(path, O_RDONLY) < 0 && errno == EACCES);
+    }
+    return 0;
+}
 
 static int
 stay_read_only(struct hostile *h)
@@ -322,6 +415,8 @@ stay_read_only(struct hostile *h)
     HOSTILE_MUST(h, hostile_ask(s, &p, &answer, fds) == 0);
     map = mmap(NULL, SHM_PAGE, PROT_READ, MAP_SHARED, fds[0], 0);
     HOSTILE_MUST(h, map != MAP_FAILED);
+    if (stays_read_only_elsewhere(h, fds[0], map))
+        return 1;
     HOSTILE_MUST(h, mprotect(map, SHM_PAGE, PROT_READ | PROT_WRITE) && errno == EACCES);
     HOSTILE_MUST(h, mmap(NULL, SHM_PAGE, PROT_WRITE, MAP_SHARED, fds[0], 0) == MAP_FAILED);
     HOSTILE_MUST(h, pwrite(fds[0], "x", 1, 0) < 0 && errno == EBADF);
@@ -344,6 +439,7 @@ const struct attack hostile_attacks[] = {
     {"a flood of requests", flood_requests, false},
     {"a flood of topics", flood_topics, true},
     {"random packets and descriptors", send_nonsense, false},
+    {"half packets and descriptors nobody asked for", send_half, false},
     {"a subscriber that wants to write", stay_read_only, false},
     {NULL, NULL, false},
 };

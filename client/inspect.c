@@ -108,6 +108,9 @@ map_topic(struct leat_inspect *i, int data, int control)
     m->control_size = maps.control_size;
     if (r)
         leat__map_close(m);
+    if (r == -EPROTONOSUPPORT && version == SHM_VERSION)
+        return leat__inspect_fail(i, r,
+                                  "the shared memory has features this library does not know");
     if (r == -EPROTONOSUPPORT)
         return leat__inspect_fail(i, r, "the shared memory has version %u, this library knows %u",
                                   version, SHM_VERSION);

@@ -84,11 +84,15 @@ ready_lane(struct topic *t, uint32_t i, char why[WHY_ROOM])
     if (r)
         return r;
     r = memory_reserve_lane(&t->memory, i);
-    if (r)
+    if (r == -ENOSPC)
         return why_set(why, r,
-                       "topic %s: no room in /dev/shm for another publisher's lane of %" PRIu64
-                       " bytes (lane_size): %s",
-                       t->name, t->memory.view.geo.lane_size, strerror(-r));
+                       "topic %s: another publisher's lane needs %" PRIu64
+                       " bytes (lane_size), and /dev/shm has %" PRIu64
+                       " left: make lane_size smaller, or /dev/shm larger",
+                       t->name, t->memory.view.geo.lane_size, memory_left());
+    if (r)
+        return why_set(why, r, "topic %s: cannot reserve another publisher's lane: %s", t->name,
+                       strerror(-r));
     TESTPOINT("attach.lane_reserved");
     t->publishers[i].lane = true;
     t->lanes++;

@@ -87,7 +87,7 @@ memory_check(const struct memory *m)
     uint32_t version;
 
     if (memory_is_hit(m) || data < 0 || control < 0)
-        return "a part of its shared memory was taken away (truncated)";
+        return MEMORY_TRUNCATED;
     if (data || control)
         return "its shared memory was made larger";
     if (ring_join(&now, &maps, &version) || memcmp(&now.geo, &m->view.geo, sizeof now.geo) != 0)
@@ -146,18 +146,23 @@ create_objects(struct memory *m, const char *prefix, const char *name,
     return r;
 }
 
+uint64_t
+memory_left(void)
+{
+    struct statvfs fs;
+
+    return statvfs(SHM_DIRECTORY, &fs) ? 0 : (uint64_t)fs.f_bavail * fs.f_frsize;
+}
+
 static int
 explain(int error, const char *name, const struct ring_geometry *geo, char why[WHY_ROOM])
 {
-    struct statvfs fs;
-    uint64_t room = statvfs(SHM_DIRECTORY, &fs) ? 0 : (uint64_t)fs.f_bavail * fs.f_frsize;
-
     if (error == -ENOSPC)
         return why_set(why, error,
                        "topic %s needs %" PRIu64 " bytes of shared memory and %" PRIu64
                        " for each publisher, and " SHM_DIRECTORY " has %" PRIu64
                        " left: make depth or lane_size smaller, or " SHM_DIRECTORY " larger",
-                       name, memory_bytes(geo, 0), geo->lane_size, room);
+                       name, memory_bytes(geo, 0), geo->lane_size, memory_left());
     if (error == -EEXIST)
         return why_set(why, error,
                        "topic %s: somebody else has made an object of its name in " SHM_DIRECTORY

@@ -35,8 +35,14 @@ int memory_adopt(const char *prefix, const char *name, const uint8_t boot_id[16]
 /* memory_reserve_lane makes publisher i's lane safe to touch, once. -ENOSPC. */
 int memory_reserve_lane(struct memory *m, uint32_t i);
 
+/* memory_left says how many bytes /dev/shm has left. */
+uint64_t memory_left(void);
+
 /* memory_bytes is how much shared memory a topic of this geometry takes with n lanes reserved. */
 uint64_t memory_bytes(const struct ring_geometry *geo, uint32_t lanes);
+
+/* Why a topic whose pages somebody took away is quarantined. */
+#define MEMORY_TRUNCATED "a part of its shared memory was taken away (truncated)"
 
 /* memory_is_hit: some of it was taken away (fault.h). */
 bool memory_is_hit(const struct memory *m);

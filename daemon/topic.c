@@ -588,6 +588,9 @@ topic_quarantine(struct topic *t, const char *format, ...)
     va_start(args, format);
     (void)vsnprintf(reason, sizeof reason, format, args);
     va_end(args);
+    /* What was read from memory that is not there any more is no reason. */
+    if (t->mapped && memory_is_hit(&t->memory))
+        (void)snprintf(reason, sizeof reason, "%s", MEMORY_TRUNCATED);
     t->standing = TOPIC_DAMAGED;
     (void)snprintf(t->why, sizeof t->why, "topic %.100s is quarantined: %.250s", t->name, reason);
     report_error("%s", t->why);

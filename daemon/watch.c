@@ -251,7 +251,7 @@ is_sound(struct topic *t)
     bool possible = tail_is_possible(&t->memory.view);
 
     if (memory_is_hit(&t->memory))
-        topic_quarantine(t, "a part of its shared memory was taken away (truncated)");
+        topic_quarantine(t, MEMORY_TRUNCATED);
     else if (!possible)
         topic_quarantine(t, "its tail is beyond what any publisher was promised");
     return t->standing == TOPIC_SERVING;

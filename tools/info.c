@@ -114,7 +114,8 @@ tell_damage(const struct cli *c, leat_inspect *i, int code, const char *name)
     int x;
 
     o.path = c->bus;
-    if (code == -EBADMSG && !leat_open(&o, &bus) && leat_topic_info(bus, name, &info) == -EBADMSG)
+    if ((code == -EBADMSG || code == -EPROTONOSUPPORT) && !leat_open(&o, &bus) &&
+        leat_topic_info(bus, name, &info) == -EBADMSG)
         x = cli_error(c, "%s: damaged: %s", name, leat_error(bus));
     else
         x = cli_inspect_error(c, i, code, name);

@@ -18,7 +18,7 @@ is "nor of its log" "$(ls "$work/store/big" 2>/dev/null)" ""
 
 # The slots fit, but not the lane of a publisher.
 leat create slots --memory --depth 64 --lane 4M || fail "create slots"
-refuses 1 "lane_size" leat pub slots -n 1
+refuses 1 "lane needs 4194304 bytes (lane_size), and /dev/shm has " leat pub slots -n 1
 is "no publisher of it" "$(leat info slots --json | json publishers state)" "0 ok"
 leat rm slots || fail "rm slots"
 
@@ -30,6 +30,23 @@ sub=$!
 gating() { leat info fine --json | grep -q '"kind": "gating"'; }
 wait_until gating
 leat pub fine -n 1 || fail "pub fine"
+
+# A publisher that comes later needs a lane more, and this one is not there; the one that has its own does not notice.
+leat create second --memory --depth 64 --lane 128K || fail "create second"
+seq 1 2000 | leat pub second --rate 500 &
+pub=$!
+publishing() { [ "$(leat info second --json | json publishers)" = 1 ]; }
+wait_until publishing
+head -c 4M /dev/zero >/dev/shm/rest 2>/dev/null
+refuses 1 "lane needs 131072 bytes (lane_size), and /dev/shm has 0 left" leat pub second -n 1
+is "nobody was let in" "$(leat info second --json | json publishers state)" "1 ok"
+kill -0 "$pub" || fail "the publisher of second noticed"
+rm /dev/shm/rest
+leat pub second -n 1 || fail "a second publisher, with room again"
+kill -INT "$pub"
+wait "$pub" || fail "pub second: $?"
+leat rm second || fail "rm second"
+
 head -c 4M /dev/zero >/dev/shm/filler 2>/dev/null
 is "room left" "$(df --output=avail -k /dev/shm | tail -1 | tr -d ' ')" 0
 leat pub fine -n 300 --size 60000 || fail "pub into a lane, with /dev/shm full: $?"

@@ -75,6 +75,7 @@ adopt_publishers(struct topic *t)
             return 0;
         }
         s->generation = e->generation;
+        s->uid = e->uid;
         if (state == RING_ENTRY_FREE)
             continue;
         if (state != RING_ENTRY_DEAD)
@@ -116,6 +117,7 @@ adopt_cursors(struct topic *t)
             continue;
         }
         s->generation = ring_cursor_generation_of(word);
+        s->uid = line->uid;
         s->kind = (uint8_t)ring_cursor_kind_of(word);
         r = adopt_name(t, i);
         if (!r)

@@ -34,6 +34,23 @@ check_access(const struct topic *t, const struct attach_asker *asker, enum acces
                    t->access.uid, t->access.gid, t->access.mode);
 }
 
+/* Nobody but its owner may take all of a topic's places. */
+static int
+check_seats(const struct topic *t, const struct topic_seat *seats, uint32_t count,
+            const struct attach_asker *asker, char why[WHY_ROOM])
+{
+    uint32_t most = t->bus->config.user_seats, uid = asker->who->uid, n = 0;
+
+    if (!most || uid == t->access.uid || access_is_master(asker->who))
+        return 0;
+    for (uint32_t i = 0; i < count; i++)
+        n += seats[i].process && seats[i].uid == uid;
+    if (n < most)
+        return 0;
+    return why_set(why, -EDQUOT, "topic %s: user %u has %u %s; [bus] user_seats allows no more",
+                   t->name, uid, n, seats == t->cursors ? "subscribers" : "publishers");
+}
+
 /* --- publishers ------------------------------------------------------------------------------- */
 
 /* A free publisher, rather one whose lane has memory already; UINT32_MAX: none. */
@@ -111,6 +128,8 @@ attach_publisher(struct topic *t, const struct attach_asker *asker, struct wire_
 
     watch_door(t);
     r = check_access(t, asker, ACCESS_PUBLISH, answer->text);
+    if (!r)
+        r = check_seats(t, t->publishers, v->geo.max_publishers, asker, answer->text);
     if (r)
         return r;
     i = free_publisher(t);
@@ -124,6 +143,7 @@ attach_publisher(struct topic *t, const struct attach_asker *asker, struct wire_
     seat = &t->publishers[i];
     seat->process = asker->process;
     seat->session = asker->session;
+    seat->uid = asker->who->uid;
     process_hold(asker->process);
     ring_entry_take(v, i, &owner);
     TESTPOINT("attach.publisher");
@@ -270,6 +290,7 @@ take_cursor(struct topic *t, const struct attach_asker *asker, const char *name,
     seat = &t->cursors[i];
     seat->process = asker->process;
     seat->session = asker->session;
+    seat->uid = asker->who->uid;
     seat->name = copy;
     process_hold(asker->process);
     *ret = i;
@@ -290,6 +311,8 @@ attach_cursor(struct topic *t, const struct attach_asker *asker,
 
     watch_door(t);
     r = check_access(t, asker, ACCESS_SUBSCRIBE, answer->text);
+    if (!r)
+        r = check_seats(t, t->cursors, v->geo.max_cursors, asker, answer->text);
     if (!r)
         r = choose_kind(t, request, &kind, answer->text);
     if (!r && name)

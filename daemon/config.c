@@ -60,6 +60,7 @@ static const struct key bus_keys[] = {
     {"user_sessions", COUNT, FIELD(config, user_sessions), 0, UINT32_MAX, NULL},
     {"user_topics", COUNT, FIELD(config, user_topics), 0, UINT32_MAX, NULL},
     {"user_shm", BYTES, FIELD(config, user_shm), 0, INT64_MAX, NULL},
+    {"user_seats", COUNT, FIELD(config, user_seats), 0, UINT32_MAX, NULL},
     {NULL, COUNT, 0, 0, 0, 0, NULL},
 };
 

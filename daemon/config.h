@@ -76,7 +76,8 @@ struct config {
     uint32_t keep;                 /* 1: rings stay in shared memory after a clean stop */
     uint32_t user_sessions; /* per user who is neither root nor the daemon's own; 0: no limit */
     uint32_t user_topics;
-    uint64_t user_shm; /* bytes */
+    uint64_t user_shm;   /* bytes */
+    uint32_t user_seats; /* publishers, and subscribers, of a topic that is another's */
     struct config_rule *rules;
     uint32_t rule_count;
 };

@@ -18,6 +18,7 @@ enum topic_standing {
 /* Who has publisher i, or cursor i. */
 struct topic_seat {
     struct process *process; /* held; NULL: free, or its owner died (dying) */
+    uint32_t uid;
     uint64_t generation;
     uint64_t session; /* number of the one that was told; 0: one of a former daemon */
     bool dying;       /* a publisher whose entry waits for the orphan rule */

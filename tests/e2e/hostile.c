@@ -154,14 +154,14 @@ write_config(const struct stage *s, const char *path)
         return;
     (void)fprintf(f,
                   "[bus]\nsocket = %s\nstore = %s\nmode = 0666\nuser_sessions = %d\n"
-                  "user_topics = %d\nuser_shm = 4M\n"
+                  "user_topics = %d\nuser_shm = 4M\nuser_seats = %d\n"
                   "[topic *]\ndepth = 64\nlane_size = 64K\nmax_publishers = 4\n"
                   "max_subscribers = 8\n[topic open.*]\ncreate = yes\n"
                   "[topic closed]\ndeclare = yes\ndurability = disk\nmode = 0600\n"
                   "[topic innocent]\ndeclare = yes\n"
                   "[topic innocent.disk]\ndeclare = yes\ndurability = disk\n"
                   "[topic shared]\ndeclare = yes\nmode = 0666\n",
-                  s->h->bus, s->h->store, HOSTILE_SESSIONS, HOSTILE_TOPICS);
+                  s->h->bus, s->h->store, HOSTILE_SESSIONS, HOSTILE_TOPICS, HOSTILE_SEATS);
     (void)fclose(f);
 }
 

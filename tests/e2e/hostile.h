@@ -15,6 +15,7 @@
 #define HOSTILE_UID 65534u
 #define HOSTILE_SESSIONS 8 /* [bus] user_sessions */
 #define HOSTILE_TOPICS 4   /* [bus] user_topics */
+#define HOSTILE_SEATS 3    /* [bus] user_seats; a topic has more */
 
 /* In memory that all processes share. */
 struct hostile {

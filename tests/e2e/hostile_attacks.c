@@ -157,6 +157,31 @@ has_limited_lanes(struct hostile *h, leat_bus *bus)
     return 0;
 }
 
+/* Of a topic that is another's they get some places, and not all. */
+static int
+has_limited_seats(struct hostile *h, leat_bus *bus)
+{
+    leat_pub *pub[HOSTILE_SEATS], *more;
+    leat_sub *sub[HOSTILE_SEATS], *another;
+
+    for (int i = 0; i < HOSTILE_SEATS; i++) {
+        HOSTILE_MUST(h, leat_pub_open(bus, "shared", NULL, &pub[i]) == 0);
+        HOSTILE_MUST(h, leat_sub_open(bus, "shared", NULL, &sub[i]) == 0);
+    }
+    HOSTILE_MUST(h, leat_pub_open(bus, "shared", NULL, &more) == -EDQUOT);
+    HOSTILE_MUST(h, names(bus, "publishers", "3", "[bus] user_seats"));
+    HOSTILE_MUST(h, leat_sub_open(bus, "shared", NULL, &another) == -EDQUOT);
+    HOSTILE_MUST(h, names(bus, "subscribers", "3", "[bus] user_seats"));
+    leat_pub_close(pub[0]);
+    HOSTILE_MUST(h, leat_pub_open(bus, "shared", NULL, &more) == 0);
+    leat_pub_close(more);
+    for (int i = 1; i < HOSTILE_SEATS; i++)
+        leat_pub_close(pub[i]);
+    for (int i = 0; i < HOSTILE_SEATS; i++)
+        leat_sub_close(sub[i]);
+    return 0;
+}
+
 static int
 has_limits(struct hostile *h)
 {
@@ -185,7 +210,7 @@ has_limits(struct hostile *h)
         (void)snprintf(name, sizeof name, "open.%d", i);
         HOSTILE_MUST(h, leat_topic_remove(bus[0], name) == 0);
     }
-    if (has_limited_lanes(h, bus[0]))
+    if (has_limited_lanes(h, bus[0]) || has_limited_seats(h, bus[0]))
         return 1;
     leat_close(bus[0]);
     return 0;

@@ -118,6 +118,7 @@ every_key_is_understood(void **state)
                           "user_sessions = 7\n"
                           "user_topics = 0\n"
                           "user_shm = 2M\n"
+                          "user_seats = 5\n"
                           "\n"
                           "[topic orders.*]\n"
                           "depth = 64K\n"
@@ -148,6 +149,7 @@ every_key_is_understood(void **state)
     assert_int_equal(config.user_sessions, 7);
     assert_int_equal(config.user_topics, 0);
     assert_int_equal(config.user_shm, 2 << 20);
+    assert_int_equal(config.user_seats, 5);
     assert_int_equal(config_resolve(&config, "orders.new", &t), (1u << CONFIG_FIELDS) - 1);
     assert_int_equal(t.depth, 65536);
     assert_int_equal(t.slot_size, 128);

@@ -19,7 +19,7 @@ is "the picture" "$(leat ring t --json | json ring.tail ring.all.messages ring.a
 long_enough() { [ "$(leat ring t --json | json publisher.0.intent_for_ns)" -gt 1000000000 ]; }
 wait_until long_enough
 text=$(leat ring t)
-has "who, since when" "$text" "place 3 was claimed 1"
+has "who, since when" "$text" "place 3 was claimed "
 has "who, since when" "$text" " s ago by publisher 0 (pid $pub, leat, stopped) and is not finished; readers wait there"
 has "the same for programs" "$(leat ring t --json | json holder)" "publisher 0 (pid $pub, leat, stopped)"
 is "who and what" "$(leat ring t --json | json publisher.0.pid publisher.0.alive publisher.0.process publisher.0.intent_seq publisher.0.intent_count)" \
@@ -44,8 +44,11 @@ is "the gap it left" "$(sed -n '17,18p' "$work/seen" | cut -d' ' -f1 | paste -sd
 
 # The daemon: whoever has what he needs goes on without it.
 kill -STOP "$daemon"
-has "the daemon" "$(leat ring t)" "daemon pid $daemon is stopped"
+said_so() { leat ring t | grep -q "daemon pid $daemon is stopped"; }
+(wait_until said_so)
+said=$?
 kill -CONT "$daemon"
+is "leat ring says so" "$said" 0
 kill -INT "$sub"
 wait "$sub" || fail "sub: $?"
 finish

@@ -25,6 +25,8 @@ leat pub pipe -n 1000 &
 pub=$!
 blocked() { leat ring pipe --json | grep -q '"is_blocked": true'; }
 wait_until blocked
+stopped() { [ "$(leat ring pipe --json | json cursor.0.process)" = stopped ]; }
+wait_until stopped
 is "who publishes" "$(leat ring pipe --json | json publisher publisher.0.pid publisher.0.is_blocked)" "1 $pub true"
 is "who holds it" "$(leat ring pipe --json | json cursor cursor.0.pid cursor.0.kind ring.gate_cursor)" "1 $sub gating 0"
 has "in words" "$(leat ring pipe)" "cursor 0 (pid $sub, gating, stopped) stands at "

@@ -41,7 +41,7 @@ guest_open_pub(void *guest)
     struct leat_pub_options options = LEAT_PUB_OPTIONS_INIT;
     int r = enter(g);
 
-    options.timeout_ns = LEAT_NO_WAIT;
+    options.timeout_ns = g->timeout_ns ? g->timeout_ns : LEAT_NO_WAIT;
     answer(g, r ? r : leat_pub_open(g->bus, g->topic, &options, &g->pub));
 }
 

@@ -432,7 +432,6 @@ stage_use(struct stage *b, const char *topic, uint32_t kind, const char *name)
     }
     s->kind = kind;
     s->name = name;
-    s->timeout_ns = 300000000;
     return bring(b, P0) && bring(b, P1) && bring(b, S0);
 }
 

@@ -27,9 +27,9 @@ struct guest {
     /* what it is told */
     char path[STAGE_DIR + 8];
     const char *topic;
-    uint32_t kind;    /* enum leat_kind */
-    const char *name; /* of a named subscription */
-    int64_t timeout_ns;
+    uint32_t kind;      /* enum leat_kind */
+    const char *name;   /* of a named subscription */
+    int64_t timeout_ns; /* a publisher's is taken when it opens; 0: it does not wait */
     struct call call;
     /* what it answers */
     uint64_t last; /* received */

@@ -152,6 +152,10 @@ trial_enter(struct trial *t, const struct scene *scene)
 
     t->scene = scene;
     t->tc.name = scene->name;
+    for (int i = 0; i < STAGE_GUESTS; i++)
+        t->b.guests[i].timeout_ns = scene->wait_ns[i];
+    if (!stage_guest(&t->b, S0)->timeout_ns)
+        stage_guest(&t->b, S0)->timeout_ns = SHORT_WAIT_NS;
     if (!stage_use(&t->b, scene->topic, scene->kind, scene->sub))
         return false;
     t->reader = stage_guest(&t->b, S0)->proc.pid;

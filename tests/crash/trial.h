@@ -6,6 +6,8 @@
 
 #define TRIAL_IDS (1u << 22)
 #define TRIAL_PATIENCE_S 20
+#define SHORT_WAIT_NS 300000000
+#define LONG_WAIT_NS 10000000000
 
 struct bus_call {
     enum world_actor who;
@@ -19,7 +21,40 @@ struct scene {
     uint32_t kind;   /* of S0 */
     const char *sub; /* its name */
     const char *past;
+    /* How long P0, P1 and S0 wait in a call that has to; 0: publishers not at all, S0 for SHORT_WAIT_NS. */
+    int64_t wait_ns[STAGE_GUESTS];
 };
+
+/* Scenes and calls, as lists of cases write them. */
+#define SCENE(n, t, k, s, p)                                                                       \
+    {                                                                                              \
+        .name = (n), .topic = (t), .kind = (k), .sub = (s), .past = (p)                            \
+    }
+#define MEMORY(name, past) SCENE(name, "memory", LEAT_GATING, NULL, past)
+#define LOSSY(name, past) SCENE(name, "lossy", LEAT_LIVE, NULL, past)
+#define DISK(name, past) SCENE(name, "disk", LEAT_DURABLE, "crash", past)
+
+#define PUB(p, f, count, ...)                                                                      \
+    {                                                                                              \
+        .who = (p), .fn = (f), .call = {                                                           \
+            .publishes = (count) > 0,                                                              \
+            .n = (count),                                                                          \
+            .len = {__VA_ARGS__}                                                                   \
+        }                                                                                          \
+    }
+#define LOANS(p, count, size)                                                                      \
+    {                                                                                              \
+        .who = (p), .fn = guest_commit, .call = {                                                  \
+            .publishes = true,                                                                     \
+            .n = 1,                                                                                \
+            .rounds = (count),                                                                     \
+            .len = {size}                                                                          \
+        }                                                                                          \
+    }
+#define SUB(f, count)                                                                              \
+    {                                                                                              \
+        .who = S0, .fn = (f), .call = {.n = (count) }                                              \
+    }
 
 struct trial {
     struct run r;

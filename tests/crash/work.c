@@ -5,33 +5,18 @@
 #include <stdio.h>
 #include <time.h>
 
-#define SCENE(n, t, k, s, p)                                                                       \
-    {                                                                                              \
-        .name = (n), .topic = (t), .kind = (k), .sub = (s), .past = (p)                            \
-    }
-#define MEMORY(name, past) SCENE(name, "memory", LEAT_GATING, NULL, past)
-#define DISK(name, past) SCENE(name, "disk", LEAT_DURABLE, "crash", past)
-#define PUB(f, count, ...)                                                                         \
-    {                                                                                              \
-        .who = P0, .fn = (f), .call = {.publishes = true, .n = (count), .len = {__VA_ARGS__} }     \
-    }
-#define SUB(f, count)                                                                              \
-    {                                                                                              \
-        .who = S0, .fn = (f), .call = {.n = (count) }                                              \
-    }
-
 const struct work works[] = {
-    {MEMORY("open a publisher", "i"), PUB(guest_open_pub, 0, 0), true, NOTHING},
-    {MEMORY("close a publisher", "il"), PUB(guest_close_pub, 0, 0), false, NOTHING},
+    {MEMORY("open a publisher", "i"), PUB(P0, guest_open_pub, 0, 0), true, NOTHING},
+    {MEMORY("close a publisher", "il"), PUB(P0, guest_close_pub, 0, 0), false, NOTHING},
     {MEMORY("open a gating subscriber", "iI"), SUB(guest_open_sub, 0), true, NOTHING},
     {MEMORY("close a gating subscriber", "iI"), SUB(guest_close_sub, 0), false, NOTHING},
     {DISK("open a named subscriber", "iI"), SUB(guest_open_sub, 0), true, NOTHING},
     {DISK("close a named subscriber", "iI"), SUB(guest_close_sub, 0), false, NOTHING},
-    {MEMORY("death of a publisher", "iI"), PUB(guest_send, 3, 8, 40, 9), false, DIES},
-    {DISK("death of a publisher, disk", "iI"), PUB(guest_send, 3, 8, 40, 9), false, DIES},
+    {MEMORY("death of a publisher", "iI"), PUB(P0, guest_send, 3, 8, 40, 9), false, DIES},
+    {DISK("death of a publisher, disk", "iI"), PUB(P0, guest_send, 3, 8, 40, 9), false, DIES},
     {MEMORY("death of a gating subscriber", "iI"), SUB(guest_receive, 1), false, DIES},
     {DISK("death of a named subscriber", "iI"), SUB(guest_receive, 1), false, DIES},
-    {DISK("send until it is durable", "d"), PUB(guest_durable, 3, 8, 900, 9), false, NOTHING},
+    {DISK("send until it is durable", "d"), PUB(P0, guest_durable, 3, 8, 900, 9), false, NOTHING},
     {DISK("acknowledge", "iId"), SUB(guest_ack, 0), false, ACKED},
 };
 const size_t work_count = sizeof works / sizeof *works;

@@ -18,7 +18,7 @@
 #define WORLD_CURSORS 4
 #define WORLD_BATCH 4
 #define WORLD_SEEN 4
-#define WORLD_ROUNDS 3
+#define WORLD_ROUNDS 4
 #define WORLD_STACK 8192
 #define WORLD_PAYLOAD 1024
 

@@ -3,7 +3,8 @@
  *   crash_bus kill [PART]      the calls of the cases whose name contains PART: after every instruction a copy of the
  *                              topic's memory is recovered and checked; a sample of real deaths shows that the
  *                              daemon does the same, and that the others go on
- *   crash_bus preempt [PART]   two guests: one takes k instructions, the other makes its whole call, the first goes on
+ *   crash_bus preempt [PART]   two guests: one takes k instructions, the other makes its whole call, or the daemon
+ *                              its pass over a dead one's claim; then the first goes on, or is dead
  *
  * LEAT_FULL=1 takes the long form, LEAT_SEED the seed of the sample. */
 #include "tests/crash/bus.h"

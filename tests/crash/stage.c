@@ -480,10 +480,12 @@ play_entries(struct stage *b, struct world *w, uint32_t dead)
                 (void)world_join(&w->actors[P2], i);
             continue;
         }
-        if (!(dead >> P0 & 1) || e->pid != (uint32_t)b->guests[0].pid)
-            continue;
-        w->actors[P0].publishes = true;
-        w->actors[P0].index = i;
+        for (int who = P0; who <= P1; who++) {
+            if (!(dead >> who & 1) || e->pid != (uint32_t)b->guests[who].pid)
+                continue;
+            w->actors[who].publishes = true;
+            w->actors[who].index = i;
+        }
     }
 }
 

@@ -3,7 +3,9 @@
  *   crash_daemon calls [PART]    before and after every system call of what it does for the cases whose name contains
  *                                PART, and of its start
  *   crash_daemon stores [PART]   after every instruction of the same that changes shared memory
+ *   crash_daemon preempt [PART]  a publisher makes a call before such an instruction; the daemon goes on or dies
  *   crash_daemon points [PART]   at every named point that it passes, once
+ *   crash_daemon pairs [PART]    the same, and a publisher at every one of its own
  *
  * The quick form takes a sample of the deaths, LEAT_FULL=1 all; LEAT_SEED is the seed of the sample. */
 #include "tests/crash/work.h"
@@ -16,7 +18,11 @@ run_form(struct trial *t, const char *form, const char *part)
 {
     if (!strcmp(form, "points"))
         return points_form(t, part);
-    return strcmp(form, "stores") ? calls_form(t, part) : stores_form(t, part);
+    if (!strcmp(form, "pairs"))
+        return pairs_form(t, part);
+    if (!strcmp(form, "stores"))
+        return stores_form(t, part);
+    return strcmp(form, "preempt") ? calls_form(t, part) : between_form(t, part);
 }
 
 int
@@ -28,7 +34,7 @@ main(int argc, char **argv)
     int x;
 
 #if !defined(LEAT_TESTPOINTS)
-    if (!strcmp(form, "points")) {
+    if (!strcmp(form, "points") || !strcmp(form, "pairs")) {
         printf("skipped: this build has no named points\n");
         return 77;
     }

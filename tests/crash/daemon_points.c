@@ -63,18 +63,6 @@ one_point(struct trial *t, const char *name, bool *ret_died)
     return work_prepare(t, &works[0]) && work_with_point(t, &works[0], 0);
 }
 
-/* Guests have points of their own, which the daemon cannot pass. */
-static bool
-is_guests(const char *name)
-{
-    static const char *const theirs[] = {"conn.", "sub.", "pub.", "fd.", "replay.", "durable."};
-
-    for (size_t i = 0; i < sizeof theirs / sizeof *theirs; i++)
-        if (!strncmp(name, theirs[i], strlen(theirs[i])))
-            return true;
-    return false;
-}
-
 bool
 points_form(struct trial *t, const char *part)
 {
@@ -85,7 +73,7 @@ points_form(struct trial *t, const char *part)
     while (names[all])
         all++;
     for (int i = 0; i < all; i++) {
-        if (is_guests(names[i]) || !strstr(names[i], part) ||
+        if (work_is_guests(names[i]) || !strstr(names[i], part) ||
             (!t->r.full && run_random(&t->r, (uint64_t)all) >= QUICK_POINTS))
             continue;
         if (t->r.full)

@@ -4,10 +4,13 @@
  *            at, and its own, which dies with it.
  *   stores   it stops before every instruction that writes to the topic's memory (chase.h says how). After each that
  *            changed it a copy is recovered and checked, as after a death there; then, in other runs, it really dies
- *            there: its files then are as it left them, with what the kernel was still writing. */
+ *            there: its files then are as it left them, with what the kernel was still writing.
+ *   preempt  before such an instruction a publisher makes a whole call, then the daemon goes on, or is dead. What it
+ *            reads between two of them, and what may come between those, crash_ring interrupts. */
 #include "tests/crash/chase.h"
 #include "tests/crash/work.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <poll.h>
 #include <sched.h>
@@ -20,11 +23,15 @@
 #define QUICK_KILLS 4 /* deaths of each case */
 #define NEVER UINT64_MAX
 
+enum mode { CALLS, STORES, BETWEEN };
+
 struct pursuit {
+    enum mode mode;
     struct trial *t;
     const struct work *w;
     struct chase chase;
-    uint64_t kill_at, stops;
+    uint64_t stop_at, stops;
+    bool dies; /* at that stop */
     pid_t guest;
     bool guest_done;
     const char *wrong;
@@ -78,20 +85,47 @@ take_store(struct pursuit *p)
     }
     if (stage_is_as(&t->b, t->last))
         return false;
-    if (p->kill_at == NEVER) {
+    if (p->stop_at == NEVER) {
         t->r.figures.states++;
         judge(p);
     }
     return true;
 }
 
+/* A publisher's whole call, while the daemon stands before an instruction that writes. */
+static void
+interrupt(struct pursuit *p)
+{
+    const struct call one = {.publishes = true, .n = 1, .len = {8}};
+    int r = trial_do(p->t, P1, guest_send, &one);
+
+    p->t->r.figures.schedules++;
+    if (r && r != -EAGAIN)
+        p->wrong = leat_strerror(r);
+}
+
+static bool
+counts(struct pursuit *p, enum chase_stop stop)
+{
+    if (p->mode == CALLS)
+        return stop == CHASE_CALL;
+    return stop == CHASE_STORE && (p->mode == BETWEEN || take_store(p));
+}
+
 /* Whether the daemon is to be killed at this stop. */
 static bool
 is_the_stop(struct pursuit *p, enum chase_stop stop)
 {
-    bool counts = p->chase.stores ? stop == CHASE_STORE && take_store(p) : stop == CHASE_CALL;
-
-    return counts && ++p->stops == p->kill_at;
+    if (!counts(p, stop))
+        return false;
+    p->stops++;
+    if (p->mode == BETWEEN && p->stops == p->stop_at)
+        interrupt(p);
+    if (p->stops == p->stop_at && p->dies)
+        return true;
+    if (p->mode == BETWEEN && !chase_store(&p->chase))
+        p->wrong = "it died of itself";
+    return false;
 }
 
 /* Follows the daemon until it is to be killed (true) or has done its work; it is then let go. One that does not come to
@@ -142,7 +176,7 @@ work_and_kill(struct pursuit *p, uint64_t k, uint64_t *ret_stops)
     struct trial *t = p->t;
     const struct work *w = p->w;
 
-    p->kill_at = k;
+    p->stop_at = k;
     p->stops = 0;
     p->guest_done = is_dead_guest(p);
     if (!work_prepare(t, w))
@@ -162,26 +196,6 @@ work_and_kill(struct pursuit *p, uint64_t k, uint64_t *ret_stops)
     trial_note(t, w->c.who);
     *ret_stops = p->stops;
     return (w->after != DIES || trial_await_settled(t, p->guest)) && work_go_on(t, w, k);
-}
-
-static bool
-stops_of_work(struct pursuit *p)
-{
-    struct trial *t = p->t;
-    uint64_t all = 0, stops, kills = 0, k = 0;
-
-    if (!work_and_kill(p, NEVER, &all))
-        return false;
-    while (t->r.full ? k < all : kills < shm_min(all, QUICK_KILLS)) {
-        k = t->r.full ? k + 1 : 1 + run_random(&t->r, all);
-        if (!work_and_kill(p, k, &stops))
-            return false;
-        kills++;
-    }
-    t->r.figures.cases++;
-    t->r.figures.points += all;
-    printf("  %-40s %5" PRIu64 " stops %5" PRIu64 " kills\n", p->w->scene.name, all, kills);
-    return true;
 }
 
 /* --- a disk that is late ---------------------------------------------------------------------------------------- */
@@ -247,7 +261,7 @@ follow_start(struct pursuit *p, int ready)
     return true;
 }
 
-/* Starts the daemon and kills it at its stop `kill_at`: whether another serves now. */
+/* Starts the daemon and kills it at its stop `stop_at`: whether another serves now. */
 static bool
 start_and_kill(struct pursuit *p)
 {
@@ -271,7 +285,7 @@ one_start(struct pursuit *p, uint64_t k, uint64_t *ret_stops)
     struct trial *t = p->t;
     const struct work *w = p->w;
 
-    p->kill_at = k;
+    p->stop_at = k;
     p->stops = 0;
     p->guest_done = true;
     if (!work_prepare(t, w))
@@ -287,38 +301,59 @@ one_start(struct pursuit *p, uint64_t k, uint64_t *ret_stops)
            work_go_on(t, w, k);
 }
 
-static bool
-stops_of_start(struct pursuit *p)
-{
-    struct trial *t = p->t;
-    uint64_t all = 0, stops, kills = 0, k = 0, stride = p->chase.stores ? 1 : 4;
+/* --- all ----------------------------------------------------------------------------------------------------- */
 
-    if (!one_start(p, NEVER, &all))
+/* Tries stops by `one`: all, or a sample of `most`. *ret_all: how many there are. */
+static bool
+try_stops(struct pursuit *p, bool (*one)(struct pursuit *, uint64_t, uint64_t *), uint64_t most,
+          uint64_t *ret_all)
+{
+    struct run *r = &p->t->r;
+    uint64_t all = 0, stops;
+
+    p->dies = true;
+    if (!one(p, NEVER, &all))
         return false;
-    while (t->r.full ? k < all : kills < shm_min(all, 3 * QUICK_KILLS)) {
-        k = t->r.full ? k + 1 + run_random(&t->r, stride) : 1 + run_random(&t->r, all);
-        if (!one_start(p, k, &stops))
+    for (uint64_t i = 1; i <= (r->full ? all : shm_min(all, most)); i++) {
+        uint64_t k = r->full ? i : 1 + run_random(r, all);
+        p->dies = p->mode != BETWEEN || run_random(r, 2);
+        if (!one(p, k, &stops))
             return false;
-        kills++;
+        p->dies = !p->dies;
+        if (p->mode == BETWEEN && r->full && !one(p, k, &stops))
+            return false;
     }
-    t->r.figures.cases++;
-    t->r.figures.points += all;
-    printf("  start after a %-26s %5" PRIu64 " stops %5" PRIu64 " kills\n", p->w->scene.name, all,
-           kills);
+    *ret_all = all;
     return true;
 }
 
 static bool
-stops_form(struct trial *t, const char *part, bool stores)
+try_case(struct pursuit *p, bool is_start)
+{
+    struct figures *f = &p->t->r.figures;
+    uint64_t all, kills = f->kills, schedules = f->schedules;
+    char name[80];
+
+    if (!try_stops(p, is_start ? one_start : work_and_kill,
+                   is_start ? 3 * QUICK_KILLS : QUICK_KILLS, &all))
+        return false;
+    f->cases++;
+    f->points += all;
+    (void)snprintf(name, sizeof name, "%s%s", is_start ? "start after a " : "", p->w->scene.name);
+    printf("  %-44s %5" PRIu64 " stops %5" PRIu64 " kills %5" PRIu64 " schedules\n", name, all,
+           f->kills - kills, f->schedules - schedules);
+    return true;
+}
+
+static bool
+stops_form(struct trial *t, const char *part, enum mode mode)
 {
     for (size_t i = 0; i < work_count; i++) {
-        struct pursuit p = {.t = t, .w = &works[i], .chase = {.stores = stores}};
-        if (strstr(works[i].scene.name, part) && !stops_of_work(&p))
+        struct pursuit p = {
+            .mode = mode, .t = t, .w = &works[i], .chase = {.stores = mode != CALLS}};
+        if (strstr(works[i].scene.name, part) && !try_case(&p, false))
             return false;
-    }
-    for (size_t i = 0; i < work_count && strstr("start", part); i++) {
-        struct pursuit p = {.t = t, .w = &works[i], .chase = {.stores = stores}};
-        if (works[i].after == DIES && !stops_of_start(&p))
+        if (strstr("start", part) && works[i].after == DIES && !try_case(&p, true))
             return false;
     }
     return true;
@@ -329,11 +364,17 @@ calls_form(struct trial *t, const char *part)
 {
     if (strstr("acknowledge, the disk is late", part) && !late_disk(t))
         return false;
-    return stops_form(t, part, false);
+    return stops_form(t, part, CALLS);
 }
 
 bool
 stores_form(struct trial *t, const char *part)
 {
-    return stops_form(t, part, true);
+    return stops_form(t, part, STORES);
+}
+
+bool
+between_form(struct trial *t, const char *part)
+{
+    return stops_form(t, part, BETWEEN);
 }

@@ -35,6 +35,9 @@ struct guest {
     uint64_t last; /* received */
     uint32_t seen_count;
     struct seen seen[WORLD_SEEN];
+    /* At which passage of a named point it stops, how many it has passed and the last (daemon_pairs.c). */
+    uint32_t stop_at, passages;
+    char passed[64];
     /* its own */
     leat_bus *bus;
     leat_pub *pub;

@@ -3,6 +3,7 @@
 #include <inttypes.h>
 #include <sched.h>
 #include <stdio.h>
+#include <string.h>
 #include <time.h>
 
 const struct work works[] = {
@@ -121,4 +122,15 @@ work_go_on(struct trial *t, const struct work *w, uint64_t k)
         return work_complain(t, k, "not everybody can go on");
     bad = trial_judge(t, 0);
     return bad ? work_complain(t, k, bad) : true;
+}
+
+bool
+work_is_guests(const char *name)
+{
+    static const char *const theirs[] = {"conn.", "sub.", "pub.", "fd.", "replay.", "durable."};
+
+    for (size_t i = 0; i < sizeof theirs / sizeof *theirs; i++)
+        if (!strncmp(name, theirs[i], strlen(theirs[i])))
+            return true;
+    return false;
 }

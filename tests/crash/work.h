@@ -32,9 +32,14 @@ bool work_is_done(const struct trial *t, const struct work *w, pid_t pid);
 /* work_go_on has everybody go on, whether the daemon was killed (at `k`) or not. */
 bool work_go_on(struct trial *t, const struct work *w, uint64_t k);
 
+/* work_is_guests says whether a named point is one that only guests pass. */
+bool work_is_guests(const char *name);
+
 /* The forms of crash_daemon. */
 bool calls_form(struct trial *t, const char *part);
 bool stores_form(struct trial *t, const char *part);
+bool between_form(struct trial *t, const char *part);
 bool points_form(struct trial *t, const char *part);
+bool pairs_form(struct trial *t, const char *part);
 
 #endif

@@ -102,6 +102,16 @@ call_abandon(void *actor)
     finish(a);
 }
 
+/* Copies a message; one that has no room is looked at where it is. */
+static int
+take_bytes(struct actor *a, const struct ring_msg *m, struct seen *seen)
+{
+    if (m->len <= sizeof seen->data)
+        return ring_copy(&a->view, m, seen->data);
+    seen->is_whole = world_is_whole(m->data, m->key, m->len);
+    return ring_validate(&a->view, m);
+}
+
 /* One event; false: none. */
 static bool
 receive_one(struct actor *a)
@@ -120,9 +130,7 @@ receive_one(struct actor *a)
     seen->len = m.len;
     seen->kind = SEEN_GAP;
     if (x == RING_MESSAGE)
-        seen->kind = m.len > sizeof seen->data || ring_copy(&a->view, &m, seen->data)
-                         ? SEEN_STALE
-                         : SEEN_MESSAGE;
+        seen->kind = take_bytes(a, &m, seen) ? SEEN_STALE : SEEN_MESSAGE;
     atom_compiler_barrier();
     a->seen_count++;
     atom_store_release(&a->reader.line->pos, a->reader.next); /* release: CURSOR */

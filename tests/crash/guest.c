@@ -79,7 +79,8 @@ guest_close_sub(void *guest)
 static void
 sent(struct guest *g, uint64_t first)
 {
-    g->call.first[g->call.sent] = first;
+    if (g->call.sent < WORLD_ROUNDS)
+        g->call.first[g->call.sent] = first;
     atom_compiler_barrier();
     g->call.sent++;
 }
@@ -144,6 +145,17 @@ guest_commit(void *guest)
 }
 
 void
+guest_fill(void *guest)
+{
+    struct guest *g = guest;
+    struct leat_pub_stat stat;
+
+    guest_commit(guest);
+    if (!g->call.result && !leat_pub_stat(g->pub, &stat))
+        answer(g, leat_pub_wait_durable(g->pub, stat.last_seq, DURABLE_NS));
+}
+
+void
 guest_abort(void *guest)
 {
     struct guest *g = guest;
@@ -172,8 +184,7 @@ receive_one(struct guest *g)
     seen->len = (uint32_t)m.len;
     seen->kind = SEEN_GAP;
     if (r == 1) {
-        if (m.len <= sizeof seen->data)
-            memcpy(seen->data, m.data, m.len);
+        seen->is_whole = world_is_whole(m.data, m.key, (uint32_t)m.len);
         seen->kind = leat_sub_release(g->sub, &m) ? SEEN_STALE : SEEN_MESSAGE;
         g->last = m.seq;
     }

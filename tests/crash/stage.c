@@ -190,19 +190,31 @@ stage_kill_daemon(struct stage *b)
     end(&b->daemon, SIGKILL);
 }
 
+static const struct topic_kind {
+    const char *name;
+    uint64_t lane_size, retention_bytes;
+    uint32_t durability, when_full;
+} topic_kinds[] = {
+    {"memory", WORLD_LANE, 0, LEAT_MEMORY, LEAT_BLOCK},
+    {"lossy", WORLD_LANE, 0, LEAT_MEMORY, LEAT_OVERWRITE},
+    {"disk", WORLD_LANE, 0, LEAT_DISK, LEAT_BLOCK},
+    {"rolls", STAGE_LONG_LANE, 8 << 20, LEAT_DISK, LEAT_BLOCK},
+};
+
 static int
-make_topic(leat_bus *bus, const char *name, uint32_t durability, uint32_t when_full)
+make_topic(leat_bus *bus, const struct topic_kind *k)
 {
     struct leat_topic_options o = LEAT_TOPIC_OPTIONS_INIT;
 
     o.depth = WORLD_DEPTH;
-    o.lane_size = WORLD_LANE;
+    o.lane_size = k->lane_size;
     o.slot_size = 64;
     o.max_publishers = WORLD_PUBLISHERS;
     o.max_subscribers = WORLD_CURSORS - 1;
-    o.durability = durability;
-    o.when_full = when_full;
-    return leat_topic_create(bus, name, &o);
+    o.durability = k->durability;
+    o.when_full = k->when_full;
+    o.retention_bytes = k->retention_bytes;
+    return leat_topic_create(bus, k->name, &o);
 }
 
 static bool
@@ -216,11 +228,8 @@ make_topics(struct stage *b)
     r = leat_open(&options, &bus);
     if (r)
         return failed("leat_open", leat_error(NULL));
-    r = make_topic(bus, "memory", LEAT_MEMORY, LEAT_BLOCK);
-    if (!r)
-        r = make_topic(bus, "lossy", LEAT_MEMORY, LEAT_OVERWRITE);
-    if (!r)
-        r = make_topic(bus, "disk", LEAT_DISK, LEAT_BLOCK);
+    for (size_t i = 0; !r && i < sizeof topic_kinds / sizeof *topic_kinds; i++)
+        r = make_topic(bus, &topic_kinds[i]);
     if (r)
         (void)failed("leat_topic_create", leat_error(bus));
     leat_close(bus);
@@ -527,7 +536,8 @@ stage_import(struct stage *b, struct world *w, uint32_t dead)
     play_entries(b, w, dead);
     play_cursors(b, w);
     for (int i = P0; i <= P1; i++)
-        if (!b->guests[i].call.sent || b->guests[i].call.first[0] >= ring_oldest(&w->view))
+        if (!b->guests[i].call.sent || (b->guests[i].call.sent <= WORLD_ROUNDS &&
+                                        b->guests[i].call.first[0] >= ring_oldest(&w->view)))
             w->actors[i].call = b->guests[i].call;
     return true;
 }

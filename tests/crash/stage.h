@@ -12,7 +12,8 @@
 #include <leat.h>
 
 #define STAGE_DIR 64
-#define STAGE_GUESTS 3 /* P0, P1, S0 */
+#define STAGE_LONG_LANE (1u << 17) /* of the topic `rolls` */
+#define STAGE_GUESTS 3             /* P0, P1, S0 */
 
 struct topic_map {
     const char *name;
@@ -53,7 +54,8 @@ struct stage {
     struct topic_map topic;
 };
 
-/* stage_open starts a daemon in a directory of its own and makes the topics `memory`, `lossy` and `disk`. False and a
+/* stage_open starts a daemon in a directory of its own and makes the topics `memory`, `lossy`, `disk`, and
+ * `rolls`, which has lanes for so long messages that a few dozen fill a segment of its log. False and a
  * sentence printed. */
 bool stage_open(struct stage *b);
 void stage_close(struct stage *b);
@@ -120,6 +122,7 @@ void guest_close_pub(void *guest);
 void guest_close_sub(void *guest);
 void guest_send(void *guest);    /* leat_pub_send_keyed, or leat_pub_send_many */
 void guest_commit(void *guest);  /* leat_pub_loan, leat_pub_commit, for each */
+void guest_fill(void *guest);    /* the same, then leat_pub_wait_durable of the last */
 void guest_abort(void *guest);   /* leat_pub_loan, leat_pub_abort */
 void guest_receive(void *guest); /* leat_sub_receive, leat_sub_release */
 void guest_ack(void *guest);     /* leat_sub_ack of the last */

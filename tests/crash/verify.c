@@ -76,11 +76,11 @@ pass_over(const struct world *w, struct truth *t, uint64_t from, uint64_t to)
 static const char *
 note_message(const struct world *w, struct truth *t, const struct ring_msg *m)
 {
-    unsigned char data[WORLD_LANE];
+    bool is_whole = world_is_whole(m->data, m->key, m->len);
 
-    if (m->len > sizeof data || ring_copy(&w->view, m, data))
+    if (ring_validate(&w->view, m))
         return wrong("place %" PRIu64 " was overwritten with nobody there", m->seq);
-    if (!world_is_whole(data, m->key, m->len))
+    if (!is_whole)
         return wrong("message %" PRIu64 " at place %" PRIu64 " is not whole", m->key >> 16, m->seq);
     return note(t, m->seq, (uint32_t)(m->key >> 16));
 }
@@ -133,6 +133,12 @@ read_all(const struct world *w, struct truth *t, bool quiet)
     return bad;
 }
 
+static bool
+is_whole(const struct seen *s)
+{
+    return s->len > sizeof s->data ? s->is_whole : world_is_whole(s->data, s->key, s->len);
+}
+
 /* What the actors were given by their own calls. */
 static const char *
 note_seen(struct world *w, struct truth *t)
@@ -145,9 +151,8 @@ note_seen(struct world *w, struct truth *t)
             const struct seen *s = &a->seen[k];
             if (s->kind != SEEN_MESSAGE)
                 continue;
-            bad = world_is_whole(s->data, s->key, s->len)
-                      ? note(t, s->seq, (uint32_t)(s->key >> 16))
-                      : wrong("a reader was given half of message %" PRIu64, s->key >> 16);
+            bad = is_whole(s) ? note(t, s->seq, (uint32_t)(s->key >> 16))
+                              : wrong("a reader was given half of message %" PRIu64, s->key >> 16);
         }
     }
     return bad;

@@ -18,6 +18,12 @@ const struct work works[] = {
     {MEMORY("death of a gating subscriber", "iI"), SUB(guest_receive, 1), false, DIES},
     {DISK("death of a named subscriber", "iI"), SUB(guest_receive, 1), false, DIES},
     {DISK("send until it is durable", "d"), PUB(P0, guest_durable, 3, 8, 900, 9), false, NOTHING},
+    {{"fill a segment", "rolls", LEAT_DURABLE, "crash", "d", {LONG_WAIT_NS, 0, 0}},
+     {.who = P0,
+      .fn = guest_fill,
+      .call = {.publishes = true, .n = 1, .rounds = 36, .len = {60000}}},
+     false,
+     NOTHING},
     {DISK("acknowledge", "iId"), SUB(guest_ack, 0), false, ACKED},
 };
 const size_t work_count = sizeof works / sizeof *works;
@@ -90,7 +96,7 @@ ask_again(struct trial *t, const struct work *w, uint64_t k)
     time_t until = time(NULL) + TRIAL_PATIENCE_S;
     int r = g->call.result;
 
-    if (r && w->c.fn == guest_durable)
+    if (r && (w->c.fn == guest_durable || w->c.fn == guest_fill))
         return work_complain(t, k, "what was sent does not become durable");
     if (w->c.fn == guest_close_pub || w->c.fn == guest_close_sub || w->is_first) {
         while ((r = stage_reopen(&t->b, w->c.who)) && time(NULL) <= until && stage_tend(&t->b))

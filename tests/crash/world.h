@@ -58,6 +58,7 @@ enum seen_kind { SEEN_MESSAGE, SEEN_GAP, SEEN_STALE };
 struct seen {
     uint64_t seq, key, lost;
     uint32_t len, kind;
+    bool is_whole; /* one that was not copied: a guest's, or a long one */
     unsigned char data[WORLD_PAYLOAD];
 };
 

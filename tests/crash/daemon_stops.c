@@ -303,18 +303,20 @@ one_start(struct pursuit *p, uint64_t k, uint64_t *ret_stops)
 
 /* --- all ----------------------------------------------------------------------------------------------------- */
 
-/* Tries stops by `one`: all, or a sample of `most`. *ret_all: how many there are. */
+/* Tries stops: all, or a sample of `most`. Of the many calls of a start the long form takes one of two or three.
+ * *ret_all: how many stops there are. */
 static bool
-try_stops(struct pursuit *p, bool (*one)(struct pursuit *, uint64_t, uint64_t *), uint64_t most,
-          uint64_t *ret_all)
+try_stops(struct pursuit *p, bool is_start, uint64_t most, uint64_t *ret_all)
 {
+    bool (*one)(struct pursuit *, uint64_t, uint64_t *) = is_start ? one_start : work_and_kill;
     struct run *r = &p->t->r;
-    uint64_t all = 0, stops;
+    uint64_t all = 0, stops, stride = r->full && is_start && p->mode == CALLS ? 4 : 1;
 
     p->dies = true;
     if (!one(p, NEVER, &all))
         return false;
-    for (uint64_t i = 1; i <= (r->full ? all : shm_min(all, most)); i++) {
+    for (uint64_t i = 1; i <= (r->full ? all : shm_min(all, most));
+         i += 1 + run_random(r, stride)) {
         uint64_t k = r->full ? i : 1 + run_random(r, all);
         p->dies = p->mode != BETWEEN || run_random(r, 2);
         if (!one(p, k, &stops))
@@ -334,8 +336,7 @@ try_case(struct pursuit *p, bool is_start)
     uint64_t all, kills = f->kills, schedules = f->schedules;
     char name[80];
 
-    if (!try_stops(p, is_start ? one_start : work_and_kill,
-                   is_start ? 3 * QUICK_KILLS : QUICK_KILLS, &all))
+    if (!try_stops(p, is_start, is_start ? 3 * QUICK_KILLS : QUICK_KILLS, &all))
         return false;
     f->cases++;
     f->points += all;

@@ -5,8 +5,8 @@
 #include <string.h>
 #include <time.h>
 
-/* Long enough for a daemon to be started again meanwhile. */
-#define DURABLE_NS 20000000000ll
+/* Long enough for a daemon to be started again meanwhile, and for a disk that others use. */
+#define DURABLE_NS 60000000000ll
 
 static int64_t
 now_ns(void)

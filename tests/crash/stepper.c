@@ -18,8 +18,7 @@
 #include <time.h>
 #include <unistd.h>
 
-/* No call of these tests takes longer, by far. */
-#define CALL_S 5
+unsigned stepper_patience_s = 5;
 
 /* Where a call returns to, and an instruction that asks the kernel something on the parent's behalf. */
 __asm__(".text\n"
@@ -97,7 +96,8 @@ static void
 start_clock(void)
 {
     struct sigaction action = {.sa_handler = tick};
-    struct itimerval every = {.it_interval = {.tv_sec = CALL_S}, .it_value = {.tv_sec = CALL_S}};
+    struct itimerval every = {.it_interval = {.tv_sec = stepper_patience_s},
+                              .it_value = {.tv_sec = stepper_patience_s}};
 
     (void)sigaction(SIGALRM, &action, NULL);
     (void)setitimer(ITIMER_REAL, &every, NULL);
@@ -248,7 +248,7 @@ stepper_letter(pid_t pid)
 enum stepper_verdict
 stepper_settle(struct stepper *s)
 {
-    time_t deadline = time(NULL) + CALL_S;
+    time_t deadline = time(NULL) + stepper_patience_s;
     int status;
 
     if (ptrace(PTRACE_CONT, s->pid, NULL, NULL)) {

@@ -41,6 +41,10 @@ enum stepper_verdict {
     STEPPER_ASLEEP = 5, /* waits in the kernel */
 };
 
+/* A call that takes longer than this, or twice as long, is stuck. No call on memory does, by far; one that waits for a disk
+ * may be given more, before the first stepper is started. */
+extern unsigned stepper_patience_s;
+
 /* stepper_pin keeps this process, and so its children, on one core. */
 void stepper_pin(void);
 

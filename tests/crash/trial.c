@@ -24,8 +24,10 @@ trial_now_ns(void)
 int
 trial_open(struct trial *ret)
 {
-    int x = run_open(&ret->r);
+    int x;
 
+    stepper_patience_s = TRIAL_PATIENCE_S / 2;
+    x = run_open(&ret->r);
     if (x)
         return x;
     ret->tc.name = "bus";

@@ -6,6 +6,9 @@
 #include <string.h>
 #include <time.h>
 
+/* A claim of three messages takes about so many instructions. */
+#define CLAIM_STEPS 200
+
 const struct work works[] = {
     {MEMORY("open a publisher", "i"), PUB(P0, guest_open_pub, 0, 0), true, NOTHING},
     {MEMORY("close a publisher", "il"), PUB(P0, guest_close_pub, 0, 0), false, NOTHING},
@@ -39,13 +42,21 @@ work_complain(const struct trial *t, uint64_t k, const char *what)
 
 /* --- how a work begins and ends --------------------------------------------------------------------------- */
 
-/* Steps a publisher to where it has claimed places and stamped none, a reader into its call; then kills it. */
+static bool
+is_claiming(const struct ring_view *v)
+{
+    for (uint32_t i = 0; i < v->geo.max_publishers; i++)
+        if (atom_load_relaxed(&ring_line(v, i)->intent))
+            return true;
+    return false;
+}
+
 void
 work_die(struct trial *t, const struct work *w)
 {
     struct stepper *s = stage_tell(&t->b, w->c.who, w->c.fn, &w->c.call);
+    uint64_t tail, more = run_random(&t->r, CLAIM_STEPS);
     struct ring_view v;
-    uint64_t tail;
 
     if (!stage_view(&t->b, &v))
         return;
@@ -54,6 +65,9 @@ work_die(struct trial *t, const struct work *w)
         if (atom_load_relaxed(ring_tail(&v)) != tail || stepper_step(s) != STEPPER_ON)
             break;
     }
+    while (more-- > 0 && is_claiming(&v))
+        if (stepper_step(s) != STEPPER_ON)
+            break;
     stepper_kill(s);
 }
 

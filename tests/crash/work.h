@@ -23,7 +23,8 @@ bool work_complain(const struct trial *t, uint64_t k, const char *what);
 /* work_prepare brings the guests to where the work begins. */
 bool work_prepare(struct trial *t, const struct work *w);
 
-/* work_die steps a publisher to where it has claimed places and stamped none, a reader into its call; then kills it. */
+/* work_die steps a publisher to somewhere in its claim, where it has stamped all, some or none of its places, a reader into its
+ * call; then kills it. */
 void work_die(struct trial *t, const struct work *w);
 
 /* work_is_done says whether the daemon has done what it does after the call of the process `pid`. */

@@ -6,6 +6,7 @@
  *   crash_daemon preempt [PART]  a publisher makes a call before such an instruction; the daemon goes on or dies
  *   crash_daemon points [PART]   at every named point that it passes, once
  *   crash_daemon pairs [PART]    the same, and a publisher at every one of its own
+ *   crash_daemon mutant FORM PART   succeeds when it finds a fault: the daemon has been given one
  *
  * The quick form takes a sample of the deaths, LEAT_FULL=1 all; LEAT_SEED is the seed of the sample. */
 #include "tests/crash/work.h"
@@ -28,9 +29,10 @@ run_form(struct trial *t, const char *form, const char *part)
 int
 main(int argc, char **argv)
 {
-    const char *form = argc > 1 ? argv[1] : "calls", *part = argc > 2 ? argv[2] : "";
+    bool is_mutant = argc > 1 && !strcmp(argv[1], "mutant"), good;
+    const char *form = argc > 1 + is_mutant ? argv[1 + is_mutant] : "calls";
+    const char *part = argc > 2 + is_mutant ? argv[2 + is_mutant] : "";
     static struct trial t;
-    bool good;
     int x;
 
 #if !defined(LEAT_TESTPOINTS)
@@ -43,10 +45,13 @@ main(int argc, char **argv)
     x = trial_open(&t);
     if (x)
         return x;
+    t.r.full |= is_mutant;
     good = run_form(&t, form, part);
     if (!good)
         stage_log(&t.b);
     run_summary(&t.r, form);
     trial_close(&t);
-    return !good;
+    if (is_mutant && good)
+        printf("FAILED: the fault of this daemon was not found\n");
+    return is_mutant ? good : !good;
 }

@@ -198,7 +198,7 @@ static const struct topic_kind {
     {"memory", WORLD_LANE, 0, LEAT_MEMORY, LEAT_BLOCK},
     {"lossy", WORLD_LANE, 0, LEAT_MEMORY, LEAT_OVERWRITE},
     {"disk", WORLD_LANE, 0, LEAT_DISK, LEAT_BLOCK},
-    {"rolls", STAGE_LONG_LANE, 8 << 20, LEAT_DISK, LEAT_BLOCK},
+    {"rolls", STAGE_LONG_LANE, 16 << 20, LEAT_DISK, LEAT_BLOCK},
 };
 
 static int

@@ -8,7 +8,7 @@
 #include <time.h>
 
 #define READS_MAX 100000
-#define UNACKED_MAX 64
+#define UNACKED_MAX 32
 #define SENT 1
 #define SEEN 2
 

@@ -30,7 +30,7 @@ is_refusal(int error)
     return error == EOPNOTSUPP || error == ENOSYS || error == EINVAL || error == EPERM;
 }
 
-/* RWF_DSYNC may be refused where a plain write is not (an old file system, a seccomp filter).
+/* Where io->sync_after says so, a durable write is written and then synced, its step is not 0. RWF_DSYNC may be refused where a plain write is not (an old file system, a seccomp filter).
  * Only when the plain write then succeeds was it the flag that was refused. */
 static int64_t
 write_some(struct io_block *block, const struct io_req *req)
@@ -41,7 +41,7 @@ write_some(struct io_block *block, const struct io_req *req)
     bool durable = req->flags & IO_DURABLE;
     ssize_t n;
 
-    if (durable && !refused) {
+    if (durable && !refused && !req->step) {
         n = pwritev2(req->fd, &iov, 1, off, RWF_DSYNC);
         if (n >= 0)
             return n;
@@ -118,8 +118,10 @@ block_begin(struct io *io)
     if (!req)
         return;
     pthread_mutex_lock(&block->mutex);
-    for (; req; req = io__take(io))
+    for (; req; req = io__take(io)) {
+        req->step = io->sync_after;
         io__append(&block->todo, req);
+    }
     pthread_cond_signal(&block->more);
     pthread_mutex_unlock(&block->mutex);
 }

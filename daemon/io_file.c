@@ -46,22 +46,6 @@ open_flags(uint32_t flags)
            (flags & IO_OPEN_EXCLUSIVE ? O_EXCL : 0) | (flags & IO_OPEN_TRUNCATE ? O_TRUNC : 0);
 }
 
-int
-io__file_open(struct io *io, int dirfd, const char *name, uint32_t flags, struct io_file *ret)
-{
-    int fd;
-
-    (void)io;
-    do {
-        fd = openat(dirfd, name, open_flags(flags), FILE_MODE);
-    } while (fd < 0 && errno == EINTR);
-    if (fd < 0)
-        return -errno;
-    ret->direct = flags & IO_OPEN_DIRECT && make_direct(fd);
-    ret->fd = fd;
-    return 0;
-}
-
 void
 io__file_close(struct io *io, int fd)
 {
@@ -145,4 +129,34 @@ io__file_flushes(int fd)
     if (read_queue(st.st_dev, "write_cache", cache) || read_queue(st.st_dev, "fua", fua))
         return -ENODEV;
     return !strncmp(cache, "write back", 10) && fua[0] == '0';
+}
+
+/* A store lies on one device, so what the last file told holds for all. A device that does not tell is another machine's, or a
+ * process's: beneath such file systems (FUSE, virtiofs) Linux takes RWF_DSYNC and forgets it, with direct writes that are asynchronous or
+ * past its page cache, and only a sync is passed on. */
+static void
+note_device(struct io *io, int fd)
+{
+    struct stat st;
+
+    if (fstat(fd, &st) || st.st_dev == io->device)
+        return;
+    io->device = st.st_dev;
+    io->sync_after = io__file_flushes(fd) != 0;
+}
+
+int
+io__file_open(struct io *io, int dirfd, const char *name, uint32_t flags, struct io_file *ret)
+{
+    int fd;
+
+    do {
+        fd = openat(dirfd, name, open_flags(flags), FILE_MODE);
+    } while (fd < 0 && errno == EINTR);
+    if (fd < 0)
+        return -errno;
+    ret->direct = flags & IO_OPEN_DIRECT && make_direct(fd);
+    ret->fd = fd;
+    note_device(io, fd);
+    return 0;
 }

@@ -11,6 +11,7 @@
 #define DAEMON_IO_IMPL_H
 
 #include <stddef.h>
+#include <sys/types.h>
 
 #include "daemon/io.h"
 
@@ -57,7 +58,8 @@ struct io {
     unsigned begun;          /* begun, not finished */
     unsigned pending;        /* submitted, done() has not run */
     int event_fd;
-    bool sync_after; /* a durable write that is alone is better written and then synced */
+    bool sync_after; /* a durable write is written and then synced (io__file_flushes) */
+    dev_t device;    /* of the file opened last, of which that is known */
 
     uint8_t *pool; /* buf_cnt buffers of IO_BUF_SIZE; untouched pages cost nothing */
     unsigned buf_cnt;

@@ -24,7 +24,6 @@ struct io_ring {
     int broken;      /* entering the kernel failed with this, for good; 0 while all is well */
     int table;       /* of registered buffers: 0 not asked for yet, 1 there, or why it is refused */
     bool can_remove; /* IORING_OP_UNLINKAT */
-    dev_t device;    /* of the file opened last */
     struct io_list written; /* durable writes that wait for a sync */
     struct io_req
         *syncing[IO_DEPTH_MAX]; /* one per file: waits for its sync, with those it covers */
@@ -49,8 +48,8 @@ static const struct mode {
 
 /* RWF_DSYNC makes a write durable in one request. But where the device has a cache to be flushed,
  * the kernel does that on a worker thread for each write, and on a machine whose processors are
- * all busy it waits for its turn: 4 ms were measured instead of 0.1. There a durable write is
- * written, and then synced: a sync that begins after a write has completed covers it, so one
+ * all busy it waits for its turn: 4 ms were measured instead of 0.1. And some file systems forget
+ * it. There a durable write is written, and then synced: a sync that begins after a write has completed covers it, so one
  * covers all that completed while the one before was under way. */
 static void
 choose_step(const struct io *io, struct io_req *req)
@@ -337,21 +336,6 @@ ring_buf_register(struct io *io, unsigned idx)
 
 /* --- files ------------------------------------------------------------------------------- */
 
-/* A store lies on one device, so what the last file told holds for all. */
-static int
-ring_file_open(struct io *io, int dirfd, const char *name, uint32_t flags, struct io_file *ret)
-{
-    struct io_ring *ring = (struct io_ring *)io;
-    int r = io__file_open(io, dirfd, name, flags, ret);
-    struct stat st;
-
-    if (r || fstat(ret->fd, &st) || st.st_dev == ring->device)
-        return r;
-    ring->device = st.st_dev;
-    io->sync_after = io__file_flushes(ret->fd) > 0;
-    return 0;
-}
-
 /* --- open and close ---------------------------------------------------------------------- */
 
 static int
@@ -440,7 +424,7 @@ ring_stop(struct io *io)
 
 static const struct io_ops ring_ops = {
     .name = "io_uring",
-    .file_open = ring_file_open,
+    .file_open = io__file_open,
     .file_close = io__file_close,
     .make_directory = io__file_make_directory,
     .allocate = io__file_allocate,

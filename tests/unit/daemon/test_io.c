@@ -444,6 +444,8 @@ direct_where_it_can_be(void **state)
     assert_int_equal(io_file_open(v->f.io, AT_FDCWD, "/proc/self/comm", IO_OPEN_DIRECT, &file), 0);
     assert_false(file.direct);
     assert_int_equal(write(file.fd, "test_io", 7), 7);
+    /* And no device tells what becomes of its writes. */
+    assert_true(v->f.io->sync_after);
     io_file_close(v->f.io, file.fd);
     io_buf_put(v->f.io, buf);
 }

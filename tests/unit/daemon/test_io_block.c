@@ -1,5 +1,6 @@
 /* What only the system calls can show: this program's own pwritev2, fsync and fdatasync take the place of libc's; writes
  * can be short, interrupted or refused, syncs can fail. */
+#include "daemon/io_impl.h"
 #include "tests/unit/daemon/io_fixture.h"
 
 #include <sys/syscall.h>
@@ -81,7 +82,10 @@ setup(void **state)
         return -1;
     s.buf = io_buf_get(s.f.io);
     io_fill(s.buf, 16 * BLOCK, 3);
-    return io_file_open(s.f.io, s.f.dir, "a", IO_OPEN_CREATE, &s.file);
+    if (io_file_open(s.f.io, s.f.dir, "a", IO_OPEN_CREATE, &s.file))
+        return -1;
+    s.f.io->sync_after = false;
+    return 0;
 }
 
 static int
@@ -223,6 +227,20 @@ a_failed_sync_fails_what_it_was_for(void **state)
     assert_int_equal(fault.syncs, 3);
 }
 
+static void
+what_may_be_forgotten_is_synced(void **state)
+{
+    struct state *s = *state;
+
+    s->f.io->sync_after = true;
+    assert_int_equal(write_durably(s, BLOCK), BLOCK);
+    assert_int_equal(fault.durable, 0);
+    assert_int_equal(fault.syncs, 1);
+    io_assert_content(s->f.dir, "a", s->buf, BLOCK, BLOCK);
+    fault.sync_error = EIO;
+    assert_int_equal(write_durably(s, BLOCK), -EIO);
+}
+
 int
 main(void)
 {
@@ -232,6 +250,7 @@ main(void)
         cmocka_unit_test_setup_teardown(errors_are_not_retried, setup, teardown),
         cmocka_unit_test_setup_teardown(interruptions_are, setup, teardown),
         cmocka_unit_test_setup_teardown(without_dsync_it_syncs, setup, teardown),
+        cmocka_unit_test_setup_teardown(what_may_be_forgotten_is_synced, setup, teardown),
         cmocka_unit_test_setup_teardown(a_bad_request_is_not_a_refusal, setup, teardown),
         cmocka_unit_test_setup_teardown(a_failed_sync_fails_what_it_was_for, setup, teardown),
     };

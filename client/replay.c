@@ -250,7 +250,9 @@ load(struct leat_sub *s)
         return leat__fail(s->bus, r, "topic '%s': reading the log: %s", s->map.name,
                           leat_strerror(r));
     TESTPOINT("replay.loaded");
-    y->failures = 0;
+    /* What was read before is walked over again after each look, and is no progress. */
+    if (y->walk.chain.next > s->ring.next)
+        y->failures = 0;
     y->loaded = true;
     log_records_begin(&y->at, y->batch->data);
     return 1;

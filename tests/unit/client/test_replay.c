@@ -280,7 +280,8 @@ segments(const struct bus *b, const char *topic, void (*each)(const char *path))
     closedir(d);
 }
 
-/* One byte in the first batches. */
+static uint64_t damage_at;
+
 static void
 damage(const char *path)
 {
@@ -288,9 +289,9 @@ damage(const char *path)
     char byte;
 
     assert_true(fd >= 0);
-    assert_int_equal(pread(fd, &byte, 1, LOG_BLOCK + 200), 1);
+    assert_int_equal(pread(fd, &byte, 1, (off_t)damage_at), 1);
     byte = (char)(byte ^ 1);
-    assert_int_equal(pwrite(fd, &byte, 1, LOG_BLOCK + 200), 1);
+    assert_int_equal(pwrite(fd, &byte, 1, (off_t)damage_at), 1);
     close(fd);
 }
 
@@ -306,6 +307,7 @@ test_damaged_batch(void **state)
     p = bus_pub(b, "log.damaged", 0);
     send_run(p, 1, 500);
     assert_int_equal(leat_pub_wait_durable(p, 500, 10000000000), 0);
+    damage_at = LOG_BLOCK + 200;
     segments(b, "log.damaged", damage);
     s = bus_sub(b, "log.damaged", LEAT_DURABLE, LEAT_EARLIEST);
     assert_int_equal(leat_sub_receive(s, &m), -EBADMSG);
@@ -393,6 +395,31 @@ test_given_up(void **state)
     leat_pub_close(p);
 }
 
+/* What stands before the damage is walked over at each look, and must not keep the reader looking for ever. */
+static void
+test_damaged_later(void **state)
+{
+    struct bus *b = *state;
+    struct leat_msg m;
+    leat_sub *s;
+    leat_pub *p;
+
+    bus_topic(b, "log.later", 64, LEAT_DISK);
+    p = bus_pub(b, "log.later", 0);
+    send_run(p, 1, 1);
+    assert_int_equal(leat_pub_wait_durable(p, 1, 10000000000), 0);
+    send_run(p, 2, 500);
+    assert_int_equal(leat_pub_wait_durable(p, 500, 10000000000), 0);
+    damage_at = LOG_BLOCK + sizeof(struct log_batch) + sizeof(struct log_record) +
+                shm_align(length_of(1), 8) + 200;
+    segments(b, "log.later", damage);
+    s = bus_sub(b, "log.later", LEAT_DURABLE, LEAT_EARLIEST);
+    expect_run(s, 1, 1);
+    assert_int_equal(leat_sub_receive(s, &m), -EBADMSG);
+    leat_sub_close(s);
+    leat_pub_close(p);
+}
+
 static void
 test_removed(void **state)
 {
@@ -447,6 +474,7 @@ main(void)
         cmocka_unit_test(test_after_reboot),
         cmocka_unit_test(test_damaged_batch),
         cmocka_unit_test(test_given_up),
+        cmocka_unit_test(test_damaged_later),
         cmocka_unit_test(test_removed),
     };
 

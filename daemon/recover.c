@@ -476,6 +476,23 @@ drop(struct recovery *rec, const char *name)
     return r == -ENOENT ? 0 : r;
 }
 
+/* A segment whose name was lost with the power is a spare again, and what stands in it fits the end of the log: as if it had never been lost, it would
+ * be believed, under numbers that are given out anew by then, if this daemon died between the name and the first batch. */
+static int
+may_follow(const struct recovery *rec, const char *name, bool *ret)
+{
+    struct log_segment_header h;
+    int fd = store__open_read(rec->s, name), r;
+    struct log_source source = log_fd_source(&fd);
+
+    if (fd < 0)
+        return fd;
+    r = log_segment_check(&source, &h);
+    close(fd);
+    *ret = !r && h.first >= rec->s->flush.chain.next;
+    return r == -EBADMSG || r == -EPROTONOSUPPORT ? 0 : r;
+}
+
 /* The first that is large enough is used; whether all of it was written over does not matter for
  * more than speed. */
 static int
@@ -484,9 +501,12 @@ take_spare(struct recovery *rec, const char *name)
     struct store *s = rec->s;
     struct store_spare *p = &s->spare;
     struct store_file file;
-    int r;
+    bool follows = false;
+    int r = p->step == SPARE_READY ? 0 : may_follow(rec, name, &follows);
 
-    if (p->step == SPARE_READY)
+    if (r)
+        return r;
+    if (p->step == SPARE_READY || follows)
         return drop(rec, name);
     r = store__seg_reserve(s);
     if (!r)

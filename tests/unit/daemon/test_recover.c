@@ -678,6 +678,28 @@ index_of_the_open_segment_goes(void **state)
     rig_end(rig);
 }
 
+/* The power took the name of the last segment: it is a spare again, and may not come back as what follows. */
+static void
+a_spare_that_was_a_segment_goes(void **state)
+{
+    struct rig *rig = rig_start(*state);
+    uint64_t seg[512];
+    char name[LOG_NAME_ROOM];
+    unsigned n;
+
+    publish_some(rig, 2000);
+    rig_wait_durable(rig, rig->next - 1);
+    stop(rig);
+    n = rig_segments(rig, seg, 512);
+    assert_true(n > 1);
+    log_segment_name(seg[n - 1], name);
+    rename_in(rig, name, "spare-777.seg");
+    rig_reboot(rig);
+    assert_int_equal(store_next(rig->store), seg[n - 1]);
+    assert_false(exists(rig, "spare-777.seg"));
+    rig_end(rig);
+}
+
 static void
 foreign_files_are_left_alone(void **state)
 {
@@ -1099,6 +1121,7 @@ main(void)
         WITH(a_missing_segment_is_damage, fake),
         WITH(index_files_are_not_needed, fake),
         WITH(index_of_the_open_segment_goes, fake),
+        WITH(a_spare_that_was_a_segment_goes, fake),
         WITH(foreign_files_are_left_alone, fake),
         WITH(a_header_that_is_gone, fake),
         WITH(newer_versions_are_refused, fake),

@@ -222,14 +222,7 @@ reset(struct machine *m)
     w->depth = chance(m, 2) ? 64 : 1024;
     w->lane_size = 256 << 10;
     w->retention_bytes = 4 << 20;
-    atom_store_seq(&w->created, 0);
-    atom_store_seq(&w->durable, 0);
-    atom_store_seq(&w->saved, 0);
-    atom_store_seq(&w->acked, 0);
-    atom_store_seq(&w->first, 0);
-    for (uint32_t seq = 0; seq < WORK_BOOK; seq++)
-        if (atom_load_relaxed(&w->book[seq]))
-            atom_store_seq(&w->book[seq], 0);
+    work_forget(w);
 }
 
 static void

@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
@@ -255,8 +256,10 @@ on_allocate(const char *path, int mode, off_t off, off_t len, struct fuse_file_i
 static void *
 on_init(struct fuse_conn_info *conn, struct fuse_config *config)
 {
-    /* Where direct writes may be asynchronous the kernel forgets that one was to be durable. */
-    conn->want &= ~(unsigned)FUSE_CAP_ASYNC_DIO;
+    /* Asynchronous, and past the page cache (on_create), the kernel forgets that a write was to be durable. It also makes an error, or worse, of
+     * one that is short. */
+    if (!faults->forgets)
+        conn->want &= ~(unsigned)FUSE_CAP_ASYNC_DIO;
     config->use_ino = 1;
     config->hard_remove = 1;
     config->attr_timeout = config->entry_timeout = config->negative_timeout = 0;
@@ -281,7 +284,7 @@ on_create(const char *path, mode_t mode, struct fuse_file_info *fi)
         return -errno;
     fi->fh = (uint64_t)fd;
     /* Who only reads sees the disk, and not what a page cache has kept of a write that was lost. */
-    fi->direct_io = (fi->flags & O_ACCMODE) == O_RDONLY;
+    fi->direct_io = faults->forgets || (fi->flags & O_ACCMODE) == O_RDONLY;
     return 0;
 }
 
@@ -417,16 +420,26 @@ serve(const char *at, int ready)
 }
 
 int
-faults_open(struct faults **ret, pid_t *ret_server)
+faults_open(bool forgets, struct faults **ret, pid_t *ret_server)
 {
-    faults = world_shared(sizeof *faults);
+    if (!faults)
+        faults = world_shared(sizeof *faults);
     if (!faults)
         return -ENOMEM;
+    memset(faults, 0, sizeof *faults);
     faults_clear(faults);
+    faults->forgets = forgets;
     *ret = faults;
-    if (mkdir(FAULTS_UNDER, 0700))
+    if (mkdir(FAULTS_UNDER, 0700) && errno != EEXIST)
         return -errno;
     return world_serve(FAULTS_AT, serve, ret_server);
+}
+
+void
+faults_close(pid_t *server)
+{
+    world_kill(server);
+    (void)umount2(FAULTS_AT, MNT_DETACH);
 }
 
 void

@@ -38,6 +38,8 @@ struct faults {
     atom_u64 budget;   /* bytes that may still be taken; FAULTS_EVER: no limit */
     atom_u64 no_allocate;
 
+    bool forgets;
+
     /* The record. */
     atom_u64 hits;   /* calls that did not do what they were asked */
     atom_u64 again;  /* writes to a segment where one had failed */
@@ -46,8 +48,10 @@ struct faults {
     struct faults_file file[FAULTS_FILES];
 };
 
-/* faults_open starts the server: 0 or a negative errno. */
-int faults_open(struct faults **ret, pid_t *ret_server);
+/* faults_open starts the server: 0 or a negative errno. One that forgets is mounted so that Linux takes RWF_DSYNC and does nothing; short writes
+ * are not for it. */
+int faults_open(bool forgets, struct faults **ret, pid_t *ret_server);
+void faults_close(pid_t *server);
 
 /* faults_forgive: what has failed so far may be written again. Nobody writes meanwhile. */
 void faults_forgive(struct faults *f);

@@ -32,6 +32,20 @@ work_new(const char *store)
 }
 
 void
+work_forget(struct work *w)
+{
+    atom_store_seq(&w->created, 0);
+    atom_store_seq(&w->received, 0);
+    atom_store_seq(&w->durable, 0);
+    atom_store_seq(&w->saved, 0);
+    atom_store_seq(&w->acked, 0);
+    atom_store_seq(&w->first, 0);
+    for (uint32_t seq = 0; seq < WORK_BOOK; seq++)
+        if (atom_load_relaxed(&w->book[seq]))
+            atom_store_relaxed(&w->book[seq], 0);
+}
+
+void
 work_fail(struct work *w, const char *format, ...)
 {
     va_list args;

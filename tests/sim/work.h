@@ -48,6 +48,9 @@ struct work {
 /* work_new: a bus whose topic's log stands in `store`. */
 struct work *work_new(const char *store);
 
+/* work_forget: the topic has gone, and the next one of its name begins anew. */
+void work_forget(struct work *w);
+
 void work_fail(struct work *w, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /* work_daemon starts leatd with that kind of storage: true, it serves. */

@@ -140,7 +140,7 @@ world_serve(const char *at, int (*serve)(const char *at, int ready), pid_t *ret)
     char byte;
     ssize_t n;
 
-    if (mkdir(at, 0700) || pipe2(ready, O_CLOEXEC))
+    if ((mkdir(at, 0700) && errno != EEXIST) || pipe2(ready, O_CLOEXEC))
         return -errno;
     *ret = world_child();
     if (!*ret) {

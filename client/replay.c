@@ -160,7 +160,7 @@ open_segment(struct leat_sub *s)
     request.start = WIRE_AT_SEQ;
     request.value = s->ring.next;
     r = leat__ask(s->bus, &request, &answer);
-    if (r == -ECONNREFUSED || r == -ETIMEDOUT) {
+    if (r == -ECONNREFUSED || r == -ETIMEDOUT || r == -EAGAIN) {
         y->retry_at = leat__deadline(RETRY_NS);
         return 0;
     }

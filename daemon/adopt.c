@@ -16,6 +16,8 @@
 #include "shm/name.h"
 #include "shm/testpoint.h"
 
+#define ADOPT_RETRY_NS 1000000000ull
+
 /* The first error that makes the whole start pointless; what concerns one topic only sets that topic aside. */
 struct adoption {
     struct bus *bus;
@@ -32,18 +34,6 @@ set_aside(struct topic *t, enum topic_standing standing, const char *why)
     t->standing = standing;
     (void)snprintf(t->why, sizeof t->why, "%s", why);
     report_error("%s; left as it is", why);
-}
-
-/* Its log cannot be read now. Whether it is damaged nobody knows, so the ring does not say so: the next start looks again. */
-static void
-leave_for_now(struct topic *t, const char *why)
-{
-    t->standing = TOPIC_DAMAGED;
-    (void)snprintf(t->why, sizeof t->why, "%s", why);
-    if (t->mapped)
-        state_set(&t->memory.view, RING_TOPIC_LOG_FAILED, why);
-    report_error("%s; the next start looks again", why);
-    watch_ask(t);
 }
 
 /* --- seats ------------------------------------------------------------------------------------ */
@@ -269,6 +259,26 @@ join_log(struct topic *t, struct store *store, char why[WHY_ROOM])
     return topic_follow(t, store, why);
 }
 
+/* Only what contradicts itself is damage. A disk in trouble, or a process without means, says nothing of a log. */
+static bool
+is_passing(int error)
+{
+    return error != -EBADMSG && error != -EPROTONOSUPPORT;
+}
+
+/* The ring stays as it is: publishers are held back when it is full, and none of its messages is lost. */
+static void
+wait_for_log(struct topic *t, const char *why)
+{
+    if (t->standing != TOPIC_WAITING)
+        report_error("%s; it is tried again", why);
+    t->standing = TOPIC_WAITING;
+    (void)snprintf(t->why, sizeof t->why, "%s", why);
+    if (t->mapped)
+        state_set(&t->memory.view, RING_TOPIC_LOG_FAILED, why);
+    loop_set_by(t->bus->loop, &t->bus->adopt_timer, loop_clock() + ADOPT_RETRY_NS);
+}
+
 static int
 adopt_log(struct bus *bus, const char *name)
 {
@@ -277,7 +287,7 @@ adopt_log(struct bus *bus, const char *name)
     struct store *store = NULL;
     int r;
 
-    if (t && t->standing != TOPIC_SERVING)
+    if (t && t->standing != TOPIC_SERVING && t->standing != TOPIC_WAITING)
         return 0;
     r = store_recover(&bus->store_env, name, reason, &store);
     if (r == -ENOENT)
@@ -288,23 +298,26 @@ adopt_log(struct bus *bus, const char *name)
     }
     if (r) {
         why_text(why, "topic %s: %s", name, reason[0] ? reason : report_error_text(r));
-        if (r != -EPROTONOSUPPORT && r != -EBADMSG)
-            leave_for_now(t, why);
+        if (is_passing(r))
+            wait_for_log(t, why);
         else
             set_aside(t, r == -EPROTONOSUPPORT ? TOPIC_REFUSED : TOPIC_DAMAGED, why);
         return 0;
     }
     TESTPOINT("adopt.recovered");
+    if (t->standing == TOPIC_WAITING)
+        report_note("topic %s: its log can be read again", name);
+    t->standing = TOPIC_SERVING;
     r = join_log(t, store, why);
-    if (r && r != -EBADMSG) {
-        leave_for_now(t, why);
-        return 0;
-    }
-    if (r) {
+    if (!r)
+        return adopt_seats(t);
+    if (is_passing(r) && (t->store || !t->mapped)) {
+        t->store = store_close(t->store);
+        wait_for_log(t, why);
+    } else {
         topic_quarantine(t, "%s", why);
-        return 0;
     }
-    return adopt_seats(t);
+    return 0;
 }
 
 static int
@@ -331,13 +344,31 @@ adopt_logs(struct bus *bus)
     return r;
 }
 
+/* Blocks for the disk, as at the start. */
+static void
+try_again(struct loop_timer *timer)
+{
+    struct bus *bus = timer->user;
+
+    for (struct topic *t = bus->topics; t && !bus->stopping; t = t->next) {
+        if (t->standing != TOPIC_WAITING)
+            continue;
+        if (adopt_log(bus, t->name))
+            topic_quarantine(t, "out of memory");
+        watch_ask(t);
+    }
+    reap_session(bus, 0);
+}
+
 int
 adopt_all(struct bus *bus, char why[WHY_ROOM])
 {
     struct adoption a = {.bus = bus};
     uint32_t count = 0;
-    int r = memory_list(bus->prefix, adopt_memory, &a);
+    int r;
 
+    bus->adopt_timer = (struct loop_timer){.fire = try_again, .user = bus};
+    r = memory_list(bus->prefix, adopt_memory, &a);
     if (!r)
         r = a.error;
     if (!r)

@@ -3,7 +3,8 @@
  * Every topic whose objects are in shared memory is mapped, checked, settled and gets back its publishers and cursors, which
  * stand there with their owners' pid and start time. Then every log in the store: one whose ring is there goes on with
  * it; one without (after a reboot) gets a new ring that begins behind the last recovered message. What is damaged or
- * of another version is set aside with a reason, and the others start. */
+ * of another version is set aside with a reason, and the others start. A log that a disk in trouble does not let us read is tried
+ * again every second; its topic waits meanwhile, in the state "log failed". */
 #ifndef DAEMON_ADOPT_H
 #define DAEMON_ADOPT_H
 

@@ -54,6 +54,7 @@ struct bus {
     uint32_t draining; /* stores that have not finished; while stopping */
     bool stopping;
     struct loop_timer stop_timer;
+    struct loop_timer adopt_timer; /* logs that could not be read are tried again */
 };
 
 /* bus_open starts a bus as `config` says, which it takes over, also on failure. 0 or a negative errno with the text in

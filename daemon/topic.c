@@ -85,9 +85,12 @@ unlink_all(struct topic *t)
 int
 topic_serves(const struct topic *t, char why[WHY_ROOM])
 {
-    if (t->standing == TOPIC_SERVING)
-        return 0;
-    return why_set(why, t->standing == TOPIC_REFUSED ? -EPROTONOSUPPORT : -EBADMSG, "%s", t->why);
+    static const int errors[] = {[TOPIC_SERVING] = 0,
+                                 [TOPIC_DAMAGED] = -EBADMSG,
+                                 [TOPIC_REFUSED] = -EPROTONOSUPPORT,
+                                 [TOPIC_WAITING] = -EAGAIN};
+
+    return t->standing == TOPIC_SERVING ? 0 : why_set(why, errors[t->standing], "%s", t->why);
 }
 
 /* --- what a topic is to be -------------------------------------------------------------------- */
@@ -583,7 +586,7 @@ topic_quarantine(struct topic *t, const char *format, ...)
     char reason[WHY_ROOM - 16];
     va_list args;
 
-    if (t->standing != TOPIC_SERVING)
+    if (t->standing != TOPIC_SERVING && t->standing != TOPIC_WAITING)
         return;
     va_start(args, format);
     (void)vsnprintf(reason, sizeof reason, format, args);

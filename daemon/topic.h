@@ -13,6 +13,7 @@ enum topic_standing {
     TOPIC_SERVING = 0,
     TOPIC_DAMAGED = 1, /* quarantined: nobody new comes in, it can be removed */
     TOPIC_REFUSED = 2, /* of another version: it is not touched at all */
+    TOPIC_WAITING = 3, /* its log cannot be read now, which is no damage: it is tried again */
 };
 
 /* Who has publisher i, or cursor i. */
@@ -83,7 +84,7 @@ int topic_differs(const struct topic *t, const struct topic_wish *wish, char why
 int topic_obtain(struct bus *bus, const char *name, const struct access_who *who,
                  struct topic **ret, char why[WHY_ROOM]);
 
-/* topic_serves: 0, or -EBADMSG / -EPROTONOSUPPORT with the reason, for one who wants to come in. */
+/* topic_serves: 0, or -EBADMSG, -EPROTONOSUPPORT or (for now) -EAGAIN with the reason, for one who wants to come in. */
 int topic_serves(const struct topic *t, char why[WHY_ROOM]);
 
 /* topic_has says whether a process has a publisher or a cursor of the topic. */

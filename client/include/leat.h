@@ -210,7 +210,7 @@ struct leat_out {
 };
 
 /* leat_pub_open: -ENOENT no such topic, -EACCES, -EBUSY all max_publishers are open, -ENOSPC no
- * memory for the lane. */
+ * memory for the lane, -EAGAIN the disk is in trouble and its log cannot be read now. */
 int leat_pub_open(leat_bus *bus, const char *topic, const struct leat_pub_options *options,
                   leat_pub **ret);
 
@@ -318,7 +318,7 @@ struct leat_msg {
 
 /* leat_sub_open: -ENOENT, -EACCES, -EBUSY (the name is in use by a process that lives, or
  * max_subscribers are open), -EINVAL (a kind the topic does not offer: leat_error says which it
- * does). */
+ * does), -EAGAIN (as leat_pub_open). */
 int leat_sub_open(leat_bus *bus, const char *topic, const struct leat_sub_options *options,
                   leat_sub **ret);
 

@@ -204,7 +204,8 @@ on_write(const char *path, const char *buf, size_t len, off_t off, struct fuse_f
         (void)write_some(fd, buf, len / 2, off);
         return -EIO;
     }
-    if ((uint64_t)st.st_blocks * 512 < (uint64_t)off + len)
+    /* What a small file gives back when it is cut it can have again. */
+    if (is_segment(path) && (uint64_t)st.st_blocks * 512 < (uint64_t)off + len)
         room = spend(len);
     if (!room)
         return -ENOSPC;
@@ -447,6 +448,7 @@ faults_forgive(struct faults *f)
 {
     for (uint32_t i = 0; i < f->files; i++)
         f->file[i].spoilt = 0;
+    atom_store_seq(&f->again, 0);
 }
 
 void

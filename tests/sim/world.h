@@ -10,10 +10,11 @@
 /* A tmpfs that nobody else sees; leatd's shared memory stands beside this directory. */
 #define WORLD "/dev/shm/world"
 
-/* world_run runs `inside` in a new world and gives its exit status; 77, and says why, where there cannot be one. */
+/* world_run runs `inside` in a new world and ends this process with its exit status; it returns 77, and says why, where there cannot be
+ * one. */
 int world_run(int (*inside)(void));
 
-/* world_is_possible says whether the kernel has what a test needs, a device that may be opened; prints why not. */
+/* world_has says whether a device that a test needs may be opened; prints why not. */
 bool world_has(const char *device);
 
 /* world_child forks a process that does not outlive this one. */

@@ -195,9 +195,8 @@ serve(const char *at, int ready)
 
     if (!session || fuse_session_mount(session, at))
         return 1;
-    if (write(ready, "", 1) != 1)
+    if (!world_is_served(ready))
         return 1;
-    (void)close(ready);
     return fuse_session_loop(session);
 }
 

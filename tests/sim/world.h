@@ -30,8 +30,12 @@ void *world_shared(size_t size);
 /* world_forget_memory is what a loss of power does to shared memory. */
 void world_forget_memory(void);
 
-/* world_serve starts a process that mounts a file system at `at` and serves it until it is killed: `serve` mounts, writes a byte to
- * `ready`, and returns when the file system has gone. 0: it is mounted. */
+/* world_serve starts a process that mounts a file system at `at` and serves it until it is killed: `serve` mounts, says
+ * so with world_is_served, and returns when the file system has gone. 0: it is mounted. */
 int world_serve(const char *at, int (*serve)(const char *at, int ready), pid_t *ret);
+
+/* What is mounted from here on the server has no part in: were it the last to leave the world, it would have to write out a file system that
+ * stands on itself, and could not end. */
+bool world_is_served(int ready);
 
 #endif

@@ -474,7 +474,9 @@ play_cursor(struct world *w, struct actor *a, uint32_t i)
     a->subscribes = true;
     a->gates = kind == RING_KIND_GATING || kind == RING_KIND_LOG;
     a->index = i;
-    a->told = atom_load_relaxed(&ring_cursor(&w->view, i)->pos);
+    /* The log writer holds what is not durable, whatever its cursor still says. */
+    a->told = kind == RING_KIND_LOG ? ring_gate(&w->view, NULL)
+                                    : atom_load_relaxed(&ring_cursor(&w->view, i)->pos);
     a->reader = (struct ring_reader){.view = w->view, .line = ring_cursor(&w->view, i)};
     ring_reader_set(&a->reader, a->told);
 }

@@ -349,6 +349,10 @@ verify_drain(struct world *w, struct truth *t, struct actor *a)
         if (!bad)
             bad = account(w, t, a);
     }
+    /* The log writer says how far it is where no subscriber can write. */
+    if (a->gates && w->view.geo.durability == RING_DISK)
+        atom_store_release(&ring_daemon(&w->view)->durable,
+                           a->reader.next - 1); /* release: DURABLE */
     if (!bad && a->reader.next != tail_of(w))
         bad = wrong("a reader stays at place %" PRIu64 ", the tail is %" PRIu64, a->reader.next,
                     tail_of(w));

@@ -195,7 +195,21 @@ write_record(struct store *s, uint32_t i)
     store__submit(s, &f->req, landed);
 }
 
-/* Which copy is the good one does not change when a write fails: the other one is tried again. */
+/* Which copy is the good one does not change when a write fails: the other one is tried again, in a later round. */
+static void
+write_failed(struct store *s, struct store_floor *floor)
+{
+    struct store_floors *f = &s->floors;
+
+    /* One that fails is seldom alone: it speaks for all of its round. */
+    if (!f->error)
+        report_warning("%s: saving the floor of %s: %s", s->topic.name, floor->name,
+                       report_error_text(f->req.res));
+    f->error = f->req.res;
+    floor->dirty = floor->late = true;
+    loop_set_by(s->env.loop, &f->timer, loop_clock() + STORE_RETRY_NS);
+}
+
 static void
 record_written(struct store *s)
 {
@@ -203,13 +217,8 @@ record_written(struct store *s)
     struct store_floor *floor = &f->list[f->at];
 
     f->flying = false;
-    f->error = f->req.res < 0 ? f->req.res : 0;
-    if (f->error) {
-        floor->dirty = true;
-        report_warning("%s: saving the floor of %s: %s", s->topic.name, floor->name,
-                       report_error_text(f->error));
-        loop_set(s->env.loop, &f->timer, loop_clock() + STORE_RETRY_NS);
-        f->round = false;
+    if (f->req.res < 0) {
+        write_failed(s, floor);
         return;
     }
     TESTPOINT("floor.saved");
@@ -224,13 +233,30 @@ record_written(struct store *s)
     floor->known = true;
 }
 
+/* A name that was made again has another record, and would be there twice without its removal. */
+static bool
+is_removal_late(const struct store_floors *f, const char *name)
+{
+    for (uint32_t i = 0; i < f->cnt; i++)
+        if (f->list[i].late && f->list[i].state == FLOOR_REMOVED && !strcmp(f->list[i].name, name))
+            return true;
+    return false;
+}
+
+static bool
+is_due(const struct store_floors *f, const struct store_floor *floor)
+{
+    return floor->dirty && !floor->late &&
+           (floor->state == FLOOR_REMOVED || !is_removal_late(f, floor->name));
+}
+
 static bool
 save_one(struct store *s, enum floor_state state)
 {
     struct store_floors *f = &s->floors;
 
     for (uint32_t i = 0; i < f->cnt; i++) {
-        if (!f->list[i].dirty || f->list[i].state != state)
+        if (f->list[i].state != state || !is_due(f, &f->list[i]))
             continue;
         write_record(s, i);
         return true;
@@ -238,8 +264,7 @@ save_one(struct store *s, enum floor_state state)
     return false;
 }
 
-/* Removals go first: a name that was made again meanwhile has another record, and would be there
- * twice. */
+/* Removals go first, for the sake of names that were made again meanwhile. */
 static bool
 save_next(struct store *s)
 {
@@ -250,8 +275,12 @@ void
 store__floors_round(struct loop_timer *timer)
 {
     struct store *s = timer->user;
+    struct store_floors *f = &s->floors;
 
-    s->floors.round = true;
+    for (uint32_t i = 0; i < f->cnt; i++)
+        f->list[i].late = false;
+    f->error = 0;
+    f->round = true;
     loop_defer(s->env.loop, &s->task);
 }
 
@@ -264,7 +293,7 @@ store__floors_look(struct store *s)
         return;
     if (f->flying)
         record_written(s);
-    if (s->drained && !f->error)
+    if (s->drained)
         f->round = true;
     if (f->round && !save_next(s))
         f->round = false;
@@ -277,8 +306,8 @@ store__floors_saved(const struct store *s)
 
     if (f->busy || f->flying)
         return false;
-    for (uint32_t i = 0; i < f->cnt && !f->error; i++)
-        if (f->list[i].dirty)
+    for (uint32_t i = 0; i < f->cnt; i++)
+        if (is_due(f, &f->list[i]))
             return false;
     return true;
 }

@@ -130,6 +130,7 @@ enum floor_state { FLOOR_FREE = 0, FLOOR_USED, FLOOR_REMOVED };
 struct store_floor {
     enum floor_state state;
     bool dirty;
+    bool late;    /* its write failed: the next round tries it again, this one goes on without it */
     bool known;   /* `saved` has reached the disk */
     uint8_t copy; /* the valid one of A and B */
     uint64_t floor, saved, generation;
@@ -148,7 +149,7 @@ struct store_floors {
     uint32_t at;        /* the record that is being written */
     uint64_t writing;   /* its floor */
     bool removing;      /* its removal */
-    int error;          /* of the last write */
+    int error;          /* of a write of this round */
     unsigned char *buf; /* LOG_BLOCK */
     struct loop_timer timer;
 };

@@ -291,6 +291,51 @@ all_saved(struct rig *rig, uint64_t arg)
     return store__floors_saved(rig->store);
 }
 
+static bool
+is_drained(struct rig *rig, uint64_t times)
+{
+    return rig->drained >= times;
+}
+
+/* Both copies of the first record stand on bad blocks. */
+static int
+fail_first_record(struct fake *disk, const struct io_req *req)
+{
+    (void)disk;
+    return req->verb == IO_WRITE && req->fd == rig_living->store->floors.file.fd &&
+                   req->off < 3 * LOG_BLOCK
+               ? -EIO
+               : 0;
+}
+
+static void
+a_bad_block_stops_no_other_floor(void **state)
+{
+    struct rig *rig = rig_start(*state);
+    struct fake *disk = rig_fake(rig);
+    const char *const names[] = {"alpha", "beta", "gamma"};
+
+    rig_wait(rig, is_idle, 0);
+    disk->judge = fail_first_record;
+    for (unsigned i = 0; i < 3; i++)
+        assert_int_equal(store_floor_set(rig->store, names[i], 5), 0);
+    rig_wait(rig, all_saved, 0);
+    assert_int_equal(store_floor_saved(rig->store, "beta"), 5);
+    assert_int_equal(store_floor_saved(rig->store, "gamma"), 5);
+    assert_int_equal(store_floor_saved(rig->store, "alpha"), 0);
+    /* Nor does a removal, which goes first; but the name that was made again waits for it. */
+    assert_int_equal(store_floor_remove(rig->store, "alpha"), 0);
+    assert_int_equal(store_floor_set(rig->store, "alpha", 2), 0);
+    assert_int_equal(store_floor_set(rig->store, "gamma", 6), 0);
+    store_drain(rig->store, rig_drained, rig);
+    rig_wait(rig, is_drained, 1);
+    assert_int_equal(store_floor_saved(rig->store, "gamma"), 6);
+    assert_int_equal(store_floor_saved(rig->store, "alpha"), 0);
+    disk->judge = NULL;
+    rig_wait(rig, floor_is_saved, 2);
+    rig_end(rig);
+}
+
 /* Names come and go; a place is used again when the disk knows that it is free. */
 static void
 floors_of_many_names(void **state)
@@ -339,12 +384,6 @@ floors_have_a_limit(void **state)
 }
 
 /* --- a clean stop ------------------------------------------------------------------------ */
-
-static bool
-is_drained(struct rig *rig, uint64_t times)
-{
-    return rig->drained >= times;
-}
 
 static void
 drains(void **state)
@@ -431,6 +470,7 @@ main(void)
         BOTH(floors_move_forward),
         WITH(floors_are_saved_together, fake),
         WITH(a_floor_is_saved_again, fake),
+        WITH(a_bad_block_stops_no_other_floor, fake),
         BOTH(floors_of_many_names),
         WITH(floors_have_a_limit, fake),
         BOTH(drains),

@@ -126,7 +126,8 @@ note_name(struct recovery *rec, const char *name)
     size_t len = strlen(name);
     uint64_t first;
 
-    if (name[0] == '.' || !strcmp(name, STORE_FILE_TOPIC) || !strcmp(name, STORE_FILE_CURSORS))
+    if (name[0] == '.' || !strcmp(name, STORE_FILE_TOPIC) || !strcmp(name, STORE_FILE_CURSORS) ||
+        !strcmp(name, STORE_FILE_DRAFT))
         return 0;
     if (len == 24 && !log_segment_parse(name, &first))
         return note_segment(rec, first);

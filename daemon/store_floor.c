@@ -320,10 +320,12 @@ store__floors_create(struct io *io, int dir, uint64_t topic_id)
     struct log_cursors_header h = {
         .magic = LOG_CURSORS_MAGIC, .version = LOG_VERSION, .topic_id = topic_id};
     unsigned char block[LOG_BLOCK] = {0};
+    int r;
 
     log_cursors_header_seal(&h);
     memcpy(block, &h, sizeof h);
-    return store__put(io, dir, STORE_FILE_CURSORS, block, sizeof block);
+    r = store__put(io, dir, STORE_FILE_DRAFT, block, sizeof block);
+    return r ? r : io_rename(io, dir, STORE_FILE_DRAFT, STORE_FILE_CURSORS);
 }
 
 static bool

@@ -61,6 +61,7 @@
 #define STORE_NAME_ROOM 64
 #define STORE_FILE_TOPIC "topic"
 #define STORE_FILE_CURSORS "cursors"
+#define STORE_FILE_DRAFT "cursors~new" /* until all of it is there */
 
 /* A segment file that is open for writing; fd -1: none. Locked (flock) as long as it is open. */
 struct store_file {
@@ -319,7 +320,7 @@ int store__index_make(struct store *s, const struct store_seg *seg, const struct
 
 /* --- store_floor.c ----------------------------------------------------------------------- */
 
-/* store__floors_create makes an empty cursors file, store__floors_load opens the one that is there
+/* store__floors_create makes an empty cursors file, whole or not at all, store__floors_load opens the one that is there
  * and reads it. store__floors_limit takes floors above the tail back: they are of messages that were
  * lost, and their numbers are given out again, so it is on the disk before the first of them is. All
  * block. */

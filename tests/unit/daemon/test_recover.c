@@ -355,6 +355,33 @@ floors_have_two_copies(void **state)
     rig_end(rig);
 }
 
+static int
+fail_write(struct fake *disk, const struct io_req *req)
+{
+    return req->verb == IO_WRITE && disk->budget-- > 0 ? -EIO : 0;
+}
+
+/* The cursors file that is made in place of a missing one is there whole or not at all. */
+static void
+a_missing_cursors_file_is_made_anew(void **state)
+{
+    struct rig *rig = rig_start(*state);
+    int dir = rig_dir(rig);
+
+    publish_some(rig, 10);
+    rig_wait_durable(rig, 10);
+    stop(rig);
+    assert_int_equal(unlinkat(dir, "cursors", 0), 0);
+    close(dir);
+    rig_fake(rig)->judge = fail_write;
+    rig_fake(rig)->budget = 1;
+    refuses(rig, -EIO);
+    assert_false(exists(rig, "cursors"));
+    goes_on(rig, 1);
+    assert_true(exists(rig, "cursors"));
+    rig_end(rig);
+}
+
 /* --- torn and damaged -------------------------------------------------------------------- */
 
 #define BATCHES_MAX 4096
@@ -1113,6 +1140,7 @@ main(void)
         BOTH(a_floor_in_the_ring_stays),
         WITH(a_name_is_there_once, fake),
         WITH(floors_have_two_copies, fake),
+        WITH(a_missing_cursors_file_is_made_anew, fake),
         WITH(a_file_cut_short_is_a_torn_tail, fake),
         WITH(a_file_cut_short_is_a_torn_tail, block),
         WITH(changed_bytes_are_torn_or_damage, uring),

@@ -172,9 +172,10 @@ open_found(const struct recovery *rec, const struct found *f)
     return store__open_read(rec->s, name);
 }
 
-/* Opens each segment, waits for its lock, and reads its header. */
+/* Opens a segment, waits for its lock, and reads its header. What the page cache has of the last one must be on the disk before it is
+ * believed; all before it were durable when it was begun. */
 static int
-look_at(struct recovery *rec, struct found *f)
+look_at(struct recovery *rec, struct found *f, bool last)
 {
     struct log_source source;
     struct stat st;
@@ -188,6 +189,8 @@ look_at(struct recovery *rec, struct found *f)
         return say(rec, fd, "segment %" PRIu64 ": %s", f->first, report_error_text(fd));
     source = log_fd_source(&fd);
     r = store__lock(fd, STORE_FENCE_NS);
+    if (!r && last)
+        r = store__from_disk(rec->s->env.io, fd);
     if (!r && fstat(fd, &st))
         r = -errno;
     if (!r) {
@@ -204,6 +207,19 @@ look_at(struct recovery *rec, struct found *f)
         return say(rec, r, "segment %" PRIu64 " is of version %u (bits %x), this is version %u",
                    f->first, f->h.version, f->h.incompatible, LOG_VERSION);
     return say(rec, r, "segment %" PRIu64 ": %s", f->first, report_error_text(r));
+}
+
+static int
+look_at_all(struct recovery *rec)
+{
+    bool last = true;
+    int r = 0;
+
+    for (uint32_t i = rec->cnt; i-- > 0 && !r;) {
+        r = look_at(rec, &rec->found[i], last);
+        last = last && rec->found[i].kind != FOUND_SOUND;
+    }
+    return r;
 }
 
 /* Does anything in a segment without a header say that it was durable here once? */
@@ -450,7 +466,7 @@ find_last(const struct recovery *rec)
     return NULL;
 }
 
-/* Judges the last segment. What the page cache has must be on the disk before it is believed. */
+/* Judges the last segment. */
 static int
 read_last(struct recovery *rec, const struct found *f)
 {
@@ -458,9 +474,7 @@ read_last(struct recovery *rec, const struct found *f)
 
     if (fd < 0)
         return fd;
-    r = store__sync(rec->s->env.io, fd);
-    if (!r)
-        r = walk_last(rec, f, fd);
+    r = walk_last(rec, f, fd);
     if (!r)
         r = read_tail(rec, fd);
     close(fd);
@@ -604,8 +618,8 @@ recover_store(struct recovery *rec)
     int r;
 
     r = list(rec);
-    for (uint32_t i = 0; i < rec->cnt && !r; i++)
-        r = look_at(rec, &rec->found[i]);
+    if (!r)
+        r = look_at_all(rec);
     if (!r)
         r = store__sync(s->env.io, s->dir);
     if (!r)

@@ -94,6 +94,18 @@ store__sync(struct io *io, int fd)
     return store__run(io, &req);
 }
 
+/* A sync that fails leaves pages that pass for written, and says so once: when the daemon that was told has died, the next
+ * one's sync succeeds, and the pages still show what never reached the disk. */
+int
+store__from_disk(struct io *io, int fd)
+{
+    int r = store__sync(io, fd);
+
+    if (!r)
+        (void)posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
+    return r;
+}
+
 int
 store__remove(struct io *io, int dir, const char *name, uint32_t flags)
 {

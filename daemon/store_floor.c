@@ -423,7 +423,7 @@ store__floors_load(struct store *s, char why[STORE_WHY])
             r = store__open(s, STORE_FILE_CURSORS, 0, &s->floors.file);
     }
     if (!r)
-        r = store__sync(s->env.io, s->floors.file.fd);
+        r = store__from_disk(s->env.io, s->floors.file.fd);
     if (r)
         goto out;
     fd = store__open_read(s, STORE_FILE_CURSORS);

@@ -263,9 +263,11 @@ struct store *store__landed(struct io_req *req);
 void store__settle(struct store *s);
 
 /* These block, for start and stop: the request's result, 0 or negative. store__put writes a small
- * file whole and syncs it, the directory not. */
+ * file whole and syncs it, the directory not. store__from_disk syncs a file and drops what the page cache has of it, so
+ * that what is read then is what the disk has. */
 int store__run(struct io *io, struct io_req *req);
 int store__sync(struct io *io, int fd);
+int store__from_disk(struct io *io, int fd);
 int store__remove(struct io *io, int dir, const char *name, uint32_t flags);
 int store__put(struct io *io, int dir, const char *name, const void *data, uint32_t len);
 

@@ -583,6 +583,107 @@ changed_bytes_are_torn_or_damage(void **state)
     rig_end(rig);
 }
 
+/* --- what the page cache alone has --------------------------------------------------------- */
+
+/* A range of a file of which a former daemon's sync has failed: its pages pass for written, until they are dropped. */
+static struct {
+    ino_t ino; /* 0: there is none */
+    uint64_t from, to;
+    unsigned syncs; /* that the file has seen */
+} phantom;
+
+static int
+count_syncs(struct fake *disk, const struct io_req *req)
+{
+    struct stat st;
+
+    (void)disk;
+    if (req->verb == IO_SYNC && !fstat(req->fd, &st) && st.st_ino == phantom.ino)
+        phantom.syncs++;
+    return 0;
+}
+
+/* Stands before the C library's: what is dropped reads as the disk has it, which is zeros here. */
+int
+posix_fadvise(int fd, off_t offset, off_t len, int advice)
+{
+    static const unsigned char zeros[LOG_BLOCK];
+    char path[32];
+    struct stat st;
+    int file;
+
+    if (advice != POSIX_FADV_DONTNEED || offset || len || fstat(fd, &st) ||
+        st.st_ino != phantom.ino)
+        return 0;
+    assert_true(phantom.syncs > 0);
+    (void)snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+    file = open(path, O_WRONLY | O_CLOEXEC);
+    assert_true(file >= 0);
+    for (uint64_t at = phantom.from, n; at < phantom.to; at += n) {
+        n = shm_min(sizeof zeros, phantom.to - at);
+        assert_int_equal(pwrite(file, zeros, n, (off_t)at), n);
+    }
+    close(file);
+    phantom.ino = 0;
+    return 0;
+}
+
+static void
+haunt(struct rig *rig, int fd, uint64_t from, uint64_t to)
+{
+    struct stat st;
+
+    assert_int_equal(fstat(fd, &st), 0);
+    close(fd);
+    phantom.ino = st.st_ino;
+    phantom.from = from;
+    phantom.to = to;
+    phantom.syncs = 0;
+    rig_fake(rig)->judge = count_syncs;
+}
+
+/* Be it the last batch, or a segment of which not even the header has reached the disk. */
+static void
+the_page_cache_is_not_believed(void **state)
+{
+    for (unsigned header = 0; header < 2; header++) {
+        struct rig *rig = make_log(*state);
+        struct image *m = take_image(rig, last_segment(rig));
+        uint64_t next = header ? m->first : m->batch[m->n - 1].first;
+        char why[STORE_WHY] = "";
+
+        haunt(rig, open_segment(rig, m->first, O_RDONLY), header ? 0 : m->offset[m->n - 1],
+              SEGMENT);
+        assert_int_equal(rig_recover(rig, why), 0);
+        assert_int_equal(store_next(rig->store), next);
+        drop_image(m);
+        rig_end(rig);
+    }
+}
+
+static void
+a_floor_in_the_page_cache_is_not_believed(void **state)
+{
+    struct rig *rig = rig_start(*state);
+    uint64_t floor;
+    uint8_t copy;
+    int dir = rig_dir(rig);
+
+    publish_some(rig, 10);
+    rig_wait_durable(rig, 10);
+    save_floor(rig, 2);
+    save_floor(rig, 3);
+    copy = rig->store->floors.list[0].copy;
+    stop(rig);
+    haunt(rig, openat(dir, "cursors", O_RDONLY | O_CLOEXEC), LOG_BLOCK * (1ul + copy),
+          LOG_BLOCK * (2ul + copy));
+    close(dir);
+    rig_reboot(rig);
+    assert_int_equal(store_floor_get(rig->store, "alpha", &floor), 0);
+    assert_int_equal(floor, 2);
+    rig_end(rig);
+}
+
 static void
 a_message_without_its_end_begins_anew(void **state)
 {
@@ -1145,6 +1246,8 @@ main(void)
         WITH(a_file_cut_short_is_a_torn_tail, block),
         WITH(changed_bytes_are_torn_or_damage, uring),
         WITH(changed_bytes_are_torn_or_damage, block),
+        WITH(the_page_cache_is_not_believed, fake),
+        WITH(a_floor_in_the_page_cache_is_not_believed, fake),
         BOTH(a_message_without_its_end_begins_anew),
         WITH(a_missing_segment_is_damage, fake),
         WITH(index_files_are_not_needed, fake),

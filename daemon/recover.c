@@ -226,21 +226,16 @@ look_at_all(struct recovery *rec)
 static int
 find_witness(struct recovery *rec, const struct found *f)
 {
-    struct log_segment_header h = {.topic_id = rec->s->topic.topic_id, .first = f->first};
-    struct log_diagnosis end = {.witness = 0};
+    const struct log_segment_header named = {
+        .topic_id = rec->s->topic.topic_id, .first = f->first, .size = f->file_size};
+    struct log_diagnosis end;
     struct log_source source;
-    struct log_walk w;
-    int fd, r = 0;
+    int fd = open_found(rec, f), r;
 
-    h.size = shm_min(f->file_size, LOG_SEGMENT_MAX) & ~7ull;
-    if (h.size <= LOG_BLOCK)
-        return 0;
-    fd = open_found(rec, f);
     if (fd < 0)
         return fd;
     source = log_fd_source(&fd);
-    log_walk_begin(&w, &source, &h, rec->buf);
-    r = log_walk_diagnose(&w, &end);
+    r = log_segment_diagnose(&source, &named, rec->buf, &end);
     close(fd);
     if (!r && end.end == LOG_END_DAMAGE)
         r = say(rec, -EBADMSG,

@@ -174,3 +174,19 @@ log_walk_diagnose(const struct log_walk *w, struct log_diagnosis *ret)
     *ret = s.found;
     return 0;
 }
+
+int
+log_segment_diagnose(const struct log_source *s, const struct log_segment_header *named, void *buf,
+                     struct log_diagnosis *ret)
+{
+    struct log_segment_header h = *named;
+    struct log_walk w;
+
+    h.size = shm_min(h.size, LOG_SEGMENT_MAX) & ~7ull;
+    if (h.size <= LOG_BLOCK) {
+        *ret = (struct log_diagnosis){.end = LOG_END_CLEAN};
+        return 0;
+    }
+    log_walk_begin(&w, s, &h, buf);
+    return log_walk_diagnose(&w, ret);
+}

@@ -86,6 +86,13 @@ struct log_diagnosis {
 };
 int log_walk_diagnose(const struct log_walk *w, struct log_diagnosis *ret);
 
+/* log_segment_diagnose is for a file that has a segment's name and no sound header of its own: the
+ * same from the first batch on. `named` needs topic_id, first by the file's name, and size of the
+ * file; any size will do. Without DAMAGE it was never begun: a spare that got its name, and then
+ * all stopped, and where it stands last it is no part of the log. buf has LOG_BATCH_MAX bytes. */
+int log_segment_diagnose(const struct log_source *s, const struct log_segment_header *named,
+                         void *buf, struct log_diagnosis *ret);
+
 /* Records of a batch that log_batch_check has accepted. */
 struct log_cursor_in_batch {
     const unsigned char *at, *end;

@@ -61,6 +61,8 @@ struct verify_segment {
 };
 json_t *verify_segment(struct verify *v, const struct verify_segment *s,
                        struct verify_chain *chain);
+/* verify_unbegun: is the segment of that name, which is the last, none? Then it is noted what the daemon does with it. */
+bool verify_unbegun(struct verify *v, const char *folder, uint64_t first);
 json_t *verify_cursors(struct verify *v, const char *folder);
 
 /* verify_read reads a whole small file of at most `most` bytes into memory the caller frees. 0 or a negative errno. */

@@ -292,11 +292,14 @@ check_floors(struct verify *v, const json_t *cursors, const struct verify_chain 
 
 /* A topic has no segment before its first message; floors tell when there once was one. */
 static void
-check_segments(struct verify *v, const char *folder, const struct firsts *f, json_t *log)
+check_segments(struct verify *v, const char *folder, struct firsts *f, json_t *log)
 {
-    struct verify_chain chain = {.next = f->n ? 0 : 1};
+    struct verify_chain chain = {0};
     json_t *segments = json_array();
 
+    while (f->n && verify_unbegun(v, folder, f->all[f->n - 1]))
+        f->n--;
+    chain.next = f->n ? 0 : 1;
     for (size_t i = 0; i < f->n; i++) {
         struct verify_segment s = {.folder = folder, .first = f->all[i]};
         json_t *o;

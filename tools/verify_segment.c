@@ -313,3 +313,36 @@ verify_segment(struct verify *v, const struct verify_segment *s, struct verify_c
     free(w);
     return o;
 }
+
+bool
+verify_unbegun(struct verify *v, const char *folder, uint64_t first)
+{
+    struct log_segment_header h, named = {.topic_id = v->topic_id, .first = first};
+    char path[PATH_MAX + LOG_NAME_ROOM + 2], name[LOG_NAME_ROOM];
+    struct verify_where where = {.file = path, .seq = first};
+    struct log_diagnosis end = {.end = LOG_END_DAMAGE};
+    struct log_source source;
+    struct stat st;
+    void *buf;
+    int fd, r;
+
+    log_segment_name(first, name);
+    (void)snprintf(path, sizeof path, "%s/%s", folder, name);
+    fd = open(path, LEAT__READ | O_NOFOLLOW);
+    buf = fd < 0 ? NULL : malloc(LOG_BATCH_MAX);
+    if (!buf || !v->topic_id || fstat(fd, &st))
+        goto out;
+    source = log_fd_source(&fd);
+    r = log_segment_check(&source, &h);
+    named.size = (uint64_t)st.st_size;
+    if (r == -EBADMSG || (!r && (h.first != first || h.topic_id != v->topic_id)))
+        (void)log_segment_diagnose(&source, &named, buf, &end);
+    if (end.end != LOG_END_DAMAGE && !v->alive && !place_locked(&st))
+        verify_found(v, VERIFY_CUT, &where,
+                     "it holds no segment: it was never begun, and will be removed");
+out:
+    free(buf);
+    if (fd >= 0)
+        (void)close(fd);
+    return end.end != LOG_END_DAMAGE;
+}

@@ -101,6 +101,17 @@ copy
 scribble "$first" 30 '\xff'
 is "a header" "$(verdict "$work/copy")" 2
 has "a header" "$(cat "$work/out")" "its header is damaged"
+
+# A name that was given before the header was written, to new space or to an old segment: no part of the log.
+copy
+never="$work/copy/orders/$(printf %020d "$(leat verify "$work/copy" --json | json 0.log.next)").seg"
+truncate -s 2M "$never"
+is "never begun" "$(verdict "$work/copy")" 1
+has "never begun" "$(cat "$work/out")" "$never"
+is "never begun, JSON" "$(leat verify "$work/copy" --json | json 0.log.segments 0.findings)" "$segments 1"
+cp "$first" "$never"
+is "never begun, recycled" "$(verdict "$work/copy")" 1
+has "never begun, recycled" "$(cat "$work/out")" "it was never begun"
 copy
 truncate -s -4096 "$seg"
 is "a short file" "$(verdict "$work/copy")" 2

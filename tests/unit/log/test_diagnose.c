@@ -496,6 +496,39 @@ garbage_is_never_damage(void **state)
     writer_close(&w);
 }
 
+static enum log_end
+diagnose_file(struct memory *m, uint64_t first, uint64_t size)
+{
+    const struct log_segment_header named = {.topic_id = TOPIC_ID, .first = first, .size = size};
+    struct log_source s = memory_source(m);
+    struct log_diagnosis d;
+
+    assert_int_equal(log_segment_diagnose(&s, &named, walk_buf, &d), 0);
+    return d.end;
+}
+
+/* Without its header a segment is known by what its batches say of each other. */
+static void
+file_without_a_header_was_begun_or_not(void **state)
+{
+    struct writer w = {0};
+    uint64_t at[20];
+
+    (void)state;
+    history(&w, at, 0, 100);
+    memset(w.m.bytes, 0x5a, LOG_BLOCK);
+    assert_int_equal(diagnose_file(&w.m, 1, LOG_SEGMENT_MIN), LOG_END_DAMAGE);
+    assert_int_equal(diagnose_file(&w.m, 1, LOG_SEGMENT_MIN - 3), LOG_END_DAMAGE);
+    assert_int_equal(diagnose_file(&w.m, 1, UINT64_MAX), LOG_END_DAMAGE);
+    /* Old batches under a new name, no room for a batch, and zeros. */
+    assert_int_not_equal(diagnose_file(&w.m, 21, LOG_SEGMENT_MIN), LOG_END_DAMAGE);
+    assert_int_equal(diagnose_file(&w.m, 1, LOG_BLOCK), LOG_END_CLEAN);
+    assert_int_equal(diagnose_file(&w.m, 1, 0), LOG_END_CLEAN);
+    memset(w.m.bytes, 0, LOG_SEGMENT_MIN);
+    assert_int_equal(diagnose_file(&w.m, 1, LOG_SEGMENT_MIN), LOG_END_CLEAN);
+    writer_close(&w);
+}
+
 int
 main(void)
 {
@@ -515,6 +548,7 @@ main(void)
         cmocka_unit_test(every_torn_write_is_seen),
         cmocka_unit_test(torn_middle_shows_in_a_fresh_file),
         cmocka_unit_test(garbage_is_never_damage),
+        cmocka_unit_test(file_without_a_header_was_begun_or_not),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -266,7 +266,14 @@ is_passing(int error)
     return error != -EBADMSG && error != -EPROTONOSUPPORT;
 }
 
-/* The ring stays as it is: publishers are held back when it is full, and none of its messages is lost. */
+static void
+try_later(struct bus *bus)
+{
+    loop_set_by(bus->loop, &bus->adopt_timer, loop_clock() + ADOPT_RETRY_NS);
+}
+
+/* The ring stays as it is: publishers are held back when it is full, and none of its messages is lost. So it does for a log that is
+ * gone: a store that is not mounted yet looks like one that is empty. */
 static void
 wait_for_log(struct topic *t, const char *why)
 {
@@ -276,7 +283,7 @@ wait_for_log(struct topic *t, const char *why)
     (void)snprintf(t->why, sizeof t->why, "%s", why);
     if (t->mapped)
         state_set(&t->memory.view, RING_TOPIC_LOG_FAILED, why);
-    loop_set_by(t->bus->loop, &t->bus->adopt_timer, loop_clock() + ADOPT_RETRY_NS);
+    try_later(t->bus);
 }
 
 static int
@@ -290,8 +297,11 @@ adopt_log(struct bus *bus, const char *name)
     if (t && t->standing != TOPIC_SERVING && t->standing != TOPIC_WAITING)
         return 0;
     r = store_recover(&bus->store_env, name, reason, &store);
-    if (r == -ENOENT)
+    if (r == -ENOENT) {
+        if (t && t->standing == TOPIC_WAITING)
+            try_later(bus);
         return 0;
+    }
     if (!t && topic_add(bus, name, &t)) {
         (void)store_close(store);
         return -ENOMEM;
@@ -364,6 +374,7 @@ int
 adopt_all(struct bus *bus, char why[WHY_ROOM])
 {
     struct adoption a = {.bus = bus};
+    char gone[WHY_ROOM];
     uint32_t count = 0;
     int r;
 
@@ -378,8 +389,10 @@ adopt_all(struct bus *bus, char why[WHY_ROOM])
                        bus->config.store, strerror(-r));
     for (struct topic *t = bus->topics; t; t = t->next) {
         if (t->standing == TOPIC_SERVING && t->mapped && !t->store &&
-            t->memory.view.geo.durability == RING_DISK)
-            topic_quarantine(t, "its log is gone from %.200s", bus->config.store);
+            t->memory.view.geo.durability == RING_DISK) {
+            why_text(gone, "topic %s: its log is gone from %.200s", t->name, bus->config.store);
+            wait_for_log(t, gone);
+        }
         count++;
     }
     if (count)

@@ -250,6 +250,7 @@ struct leat_sub {
     bool from_log;      /* it reads the log now */
     bool log_gone;      /* with its topic */
     uint64_t log_until; /* lanes were found reused in the ring: not back before this number */
+    uint64_t log_from;  /* the daemon said once that the log begins here */
     uint8_t wait;       /* enum leat_wait */
     uint8_t rewinds;
     uint64_t gap_first, gap_lost; /* to be told next */

@@ -106,6 +106,13 @@ log_is_gone(struct leat_sub *s)
     return LEAT__AGAIN;
 }
 
+static void
+leave_segment(struct leat__replay *y)
+{
+    close(y->fd);
+    y->fd = -1;
+}
+
 static bool
 is_removed(const struct leat_sub *s)
 {
@@ -139,6 +146,31 @@ enter_segment(struct leat_sub *s, const struct wire_answer *a)
         log_walk_at(&y->walk, &entry);
     y->after = a->next;
     return 1;
+}
+
+/* What was asked for is in the log no longer, which begins with `first`. With a retention that is smaller than the ring,
+ * the ring may have it still, or have more of what follows. */
+static int
+pass_over(struct leat_sub *s, uint64_t first)
+{
+    struct ring_reader probe = s->ring;
+    uint64_t oldest = ring_oldest(&s->map.view);
+    struct ring_msg m;
+
+    s->log_from = first;
+    ring_reader_set(&probe, s->ring.next);
+    if (ring_receive(&probe, &m) == RING_GAP)
+        oldest = shm_max(oldest, m.first + m.lost);
+    if (oldest >= first) {
+        lose_until(s, first);
+        return LEAT__AGAIN;
+    }
+    leave_segment(&s->replay);
+    s->log_until = 0;
+    if (oldest <= s->ring.next)
+        return LEAT__TAKE_RING;
+    lose_until(s, oldest);
+    return LEAT__AGAIN;
 }
 
 /* Asks for the segment that holds the next message: 1, 0 when there is no daemon to ask, or what
@@ -175,16 +207,7 @@ open_segment(struct leat_sub *s)
     r = enter_segment(s, &answer.a);
     if (r != 1 || answer.a.seq <= s->ring.next)
         return r;
-    /* What was asked for is kept no longer. */
-    lose_until(s, answer.a.seq);
-    return LEAT__AGAIN;
-}
-
-static void
-leave_segment(struct leat__replay *y)
-{
-    close(y->fd);
-    y->fd = -1;
+    return pass_over(s, answer.a.seq);
 }
 
 /* No batch was found where the walk stands, although what follows is durable: the segment is over,

@@ -165,6 +165,15 @@ give_gap(struct leat_sub *s, struct leat_msg *ret)
 
 /* --- ring or log ------------------------------------------------------------------------------ */
 
+/* With a retention that is smaller than the ring, the log begins behind the ring's oldest messages. */
+static bool
+is_in_log(const struct leat_sub *s)
+{
+    uint64_t first = atom_load_relaxed(&ring_daemon(&s->map.view)->log_first);
+
+    return s->ring.next >= shm_max(first, s->log_from);
+}
+
 bool
 leat__should_leave_ring(const struct leat_sub *s)
 {
@@ -172,7 +181,7 @@ leat__should_leave_ring(const struct leat_sub *s)
     bool full = oldest > s->map.view.geo.origin;
 
     /* What is not durable yet stands in the ring alone, and cannot be overwritten there. */
-    return !s->log_gone && s->ring.next < oldest + (full ? depth / 4 : 0) &&
+    return !s->log_gone && s->ring.next < oldest + (full && is_in_log(s) ? depth / 4 : 0) &&
            s->ring.next <=
                atom_load_acquire(&ring_daemon(&s->map.view)->durable); /* acquire: DURABLE */
 }
@@ -183,7 +192,8 @@ leat__should_take_ring(const struct leat_sub *s)
     uint64_t depth = s->map.view.geo.depth, oldest = ring_oldest(&s->map.view);
     bool full = oldest > s->map.view.geo.origin;
 
-    return s->ring.next >= s->log_until && s->ring.next >= oldest + (full ? depth / 2 : 0);
+    return s->ring.next >= s->log_until &&
+           s->ring.next >= oldest + (full && is_in_log(s) ? depth / 2 : 0);
 }
 
 void

@@ -118,6 +118,49 @@ test_middle(void **state)
     leat_pub_close(p);
 }
 
+/* The log keeps less than the ring: nothing is lost that either of them has. */
+static void
+test_short_retention(void **state)
+{
+    struct bus *b = *state;
+    struct leat_topic_options o = LEAT_TOPIC_OPTIONS_INIT;
+    struct leat_position to = {.start = LEAT_AT_SEQ};
+    const uint64_t depth = 65536;
+    uint64_t sent = depth, first = 0;
+    const struct ring_daemon *d;
+    struct leat_msg m;
+    leat_sub *s;
+    leat_pub *p;
+
+    o.depth = depth;
+    o.slot_size = 256;
+    o.lane_size = 65536;
+    o.durability = LEAT_DISK;
+    o.retention_bytes = 1u << 20;
+    assert_int_equal(leat_topic_create(b->bus, "log.short", &o), 0);
+    p = bus_pub(b, "log.short", 0);
+    s = bus_sub(b, "log.short", LEAT_DURABLE, LEAT_LATEST);
+    d = ring_daemon(&s->map.view);
+    for (uint64_t n = 1; n <= sent; n++)
+        assert_int_equal(bus_send(p, n, 200), n);
+    /* The ring has begun to go round, and the log begins in the middle of it. */
+    while (first < depth / 2) {
+        sent++;
+        assert_int_equal(bus_send(p, sent, 200), sent);
+        assert_int_equal(leat_pub_wait_durable(p, sent, 10000000000), 0);
+        first = atom_load_relaxed(&d->log_first);
+    }
+    assert_int_equal(leat_sub_receive(s, &m), LEAT_GAP);
+    assert_int_equal(m.first + m.lost, ring_oldest(&s->map.view));
+    to.value = sent - depth + 10;
+    assert_true(to.value < first);
+    assert_int_equal(leat_sub_seek(s, &to), 0);
+    for (uint64_t n = to.value; n <= sent; n++)
+        assert_int_equal(bus_expect(s, n, 200), n);
+    leat_sub_close(s);
+    leat_pub_close(p);
+}
+
 /* Messages from the log stay as they are while held, whatever is read meanwhile. */
 static void
 test_held(void **state)
@@ -467,6 +510,7 @@ main(void)
         cmocka_unit_test(test_from_the_beginning),
         cmocka_unit_test(test_in_and_out),
         cmocka_unit_test(test_middle),
+        cmocka_unit_test(test_short_retention),
         cmocka_unit_test(test_held),
         cmocka_unit_test(test_pieces),
         cmocka_unit_test(test_stale_comes_again),

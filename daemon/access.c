@@ -26,6 +26,23 @@ read_groups(int socket, struct access_who *who)
     return 0;
 }
 
+/* -1 from a kernel that has no such answer (before 6.5). From one that has, the pid is nothing to fall back on: a peer that was
+ * waited for has none any more, and a socket that outlived it would be booked on whoever has the pid now. */
+static int
+read_pidfd(int socket, int *ret_pidfd)
+{
+    int pidfd = -1;
+    socklen_t len = sizeof pidfd;
+
+    if (getsockopt(socket, SOL_SOCKET, SO_PEERPIDFD, &pidfd, &len)) {
+        if (errno != ENOPROTOOPT)
+            return errno == EINVAL ? -ESRCH : -errno;
+        pidfd = -1;
+    }
+    *ret_pidfd = pidfd;
+    return 0;
+}
+
 int
 access_read(int socket, struct access_who *ret, int *ret_pidfd)
 {
@@ -40,13 +57,12 @@ access_read(int socket, struct access_who *ret, int *ret_pidfd)
         return -EACCES;
     who = (struct access_who){.pid = (uint32_t)cred.pid, .uid = cred.uid, .gid = cred.gid};
     r = read_groups(socket, &who);
+    if (!r)
+        r = read_pidfd(socket, &pidfd);
     if (r) {
         access_free(&who);
         return r;
     }
-    len = sizeof pidfd;
-    if (getsockopt(socket, SOL_SOCKET, SO_PEERPIDFD, &pidfd, &len))
-        pidfd = -1;
     *ret = who;
     *ret_pidfd = pidfd;
     return 0;

@@ -20,8 +20,8 @@ struct access_rule {
 };
 
 /* access_read asks the kernel who connected. *ret_pidfd is a descriptor of that very process (SO_PEERPIDFD), or -1 where the
- * kernel has none to give (before 6.5): it must then be opened by pid. -EACCES: the process cannot be seen from here
- * (another pid namespace); -ENOMEM, -EMFILE. */
+ * kernel has none to give (before 6.5): it must then be opened by pid. -ESRCH: who connected is gone, and the socket is in
+ * other hands; -EACCES: the process cannot be seen from here (another pid namespace); -ENOMEM, -EMFILE. */
 int access_read(int socket, struct access_who *ret, int *ret_pidfd);
 void access_free(struct access_who *who);
 

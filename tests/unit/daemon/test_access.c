@@ -6,11 +6,30 @@
 
 #include <cmocka.h>
 
+#include <errno.h>
 #include <stdlib.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "daemon/access.h"
+
+#ifndef SO_PEERPIDFD
+#define SO_PEERPIDFD 77
+#endif
+
+/* What the kernel says when it is asked for a pidfd; 0: the truth. */
+static int no_pidfd;
+
+int
+getsockopt(int fd, int level, int name, void *restrict value, socklen_t *restrict len)
+{
+    if (level == SOL_SOCKET && name == SO_PEERPIDFD && no_pidfd) {
+        errno = no_pidfd;
+        return -1;
+    }
+    return (int)syscall(SYS_getsockopt, fd, level, name, value, len);
+}
 
 static void
 the_first_class_that_fits_decides(void **state)
@@ -69,12 +88,38 @@ the_kernel_says_who(void **state)
     close(s[1]);
 }
 
+/* Kernels have had several words for a peer that was waited for. By its pid another process would be found. */
+static void
+a_peer_that_is_gone_is_not_looked_for_by_pid(void **state)
+{
+    static const struct {
+        int said, result;
+    } cases[] = {{ENOPROTOOPT, 0}, {ESRCH, -ESRCH}, {EINVAL, -ESRCH}, {EMFILE, -EMFILE}};
+    struct access_who who;
+    int s[2], pidfd;
+
+    (void)state;
+    assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, s), 0);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        pidfd = 12345;
+        no_pidfd = cases[i].said;
+        assert_int_equal(access_read(s[0], &who, &pidfd), cases[i].result);
+        assert_int_equal(pidfd, cases[i].result ? 12345 : -1);
+        if (!cases[i].result)
+            access_free(&who);
+    }
+    no_pidfd = 0;
+    close(s[0]);
+    close(s[1]);
+}
+
 int
 main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_first_class_that_fits_decides),
         cmocka_unit_test(the_kernel_says_who),
+        cmocka_unit_test(a_peer_that_is_gone_is_not_looked_for_by_pid),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -45,12 +45,11 @@ struct topic {
     struct topic_seat *publishers, *cursors;
     uint64_t *scratch; /* of ring_settle */
 
-    struct loop_task look;  /* watch.h */
-    struct loop_timer acks; /* ... floors are looked at again */
-    struct loop_timer lag;  /* ... a gating cursor may be evicted */
-    uint32_t gate_who;      /* ... the cursor that holds publishers back, and where, */
-    uint64_t gate_pos;
-    uint64_t gate_since_ns;   /* ... and since when; 0: nobody does */
+    struct loop_task look;    /* watch.h */
+    struct loop_timer acks;   /* ... floors are looked at again */
+    struct loop_timer lag;    /* ... a gating cursor may be evicted */
+    uint64_t gate_pos;        /* ... the highest place at which publishers were held back, */
+    uint64_t gate_since_ns;   /* ... and since when; 0: nobody holds them */
     struct loop_timer settle; /* reap.h: the orphan rule is tried again */
     uint64_t settle_wait_ns;
 };

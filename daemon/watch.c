@@ -192,8 +192,8 @@ look_for_forgery(struct topic *t)
     state_bump(v);
 }
 
-/* The clock runs while a publisher waits and the same cursor stands at the same place, by the daemon's own clock: what others
- * write into shared memory decides nothing. */
+/* The clock runs while a publisher waits and what holds it does not pass the highest place it was seen at, by the daemon's own
+ * clock: going back and forth is no progress, and neither is handing the place on to another cursor. */
 static void
 look_at_lag(struct topic *t)
 {
@@ -210,9 +210,8 @@ look_at_lag(struct topic *t)
         loop_cancel(t->bus->loop, &t->lag);
         return;
     }
-    if (!t->gate_since_ns || t->gate_who != who || t->gate_pos != pos) {
+    if (!t->gate_since_ns || pos > t->gate_pos) {
         t->gate_since_ns = now;
-        t->gate_who = who;
         t->gate_pos = pos;
     } else if (now - t->gate_since_ns >= v->geo.lag_ns) {
         evict(t, who);

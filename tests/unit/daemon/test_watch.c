@@ -86,6 +86,42 @@ who_moves_or_is_not_waited_for_is_left_alone(void **state)
     close(c);
 }
 
+/* Who goes back a place and forth again holds publishers as long as one who stands still. */
+static void
+going_back_and_forth_is_no_progress(void **state)
+{
+    struct topic *t;
+    struct pen pen;
+    uint64_t since;
+    uint32_t i;
+    int c;
+
+    (void)state;
+    bus_start("[topic a]\ndeclare = yes\ndepth = 8\nlag = 1h\n");
+    t = topic("a");
+    c = client_open();
+    assert_int_equal(ask_topic(c, WIRE_PUB_OPEN, "a", NULL), 0);
+    pen = pen_of(t, answer.index);
+    assert_int_equal(ask_sub(c, "a", NULL, RING_KIND_GATING, WIRE_LATEST), 0);
+    i = answer.index;
+    while (!pen_write(&pen, 1))
+        ;
+    atom_store_release(&ring_cursor(&t->memory.view, i)->pos, 3);
+    atom_store_relaxed(&ring_line(&t->memory.view, 0)->blocked_ns, 1);
+    ring_topic(c, t->id);
+    TURN_UNTIL(loop_is_set(&t->lag));
+    since = t->gate_since_ns;
+    for (uint64_t pos = 2; pos <= 3; pos++) {
+        atom_store_release(&ring_cursor(&t->memory.view, i)->pos, pos);
+        ring_topic(c, t->id);
+        turn();
+        turn();
+        assert_int_equal(t->gate_since_ns, since);
+    }
+    free(pen.pieces);
+    close(c);
+}
+
 /* A publisher that was stopped while it waited still says that it waits, and one that was stopped in its claim leaves a place
  * that nobody can read: neither is the fault of who has read all there is. */
 static void
@@ -360,6 +396,8 @@ main(void)
         cmocka_unit_test_setup_teardown(a_laggard_is_evicted_after_its_time, bus_setup,
                                         bus_teardown),
         cmocka_unit_test_setup_teardown(who_moves_or_is_not_waited_for_is_left_alone, bus_setup,
+                                        bus_teardown),
+        cmocka_unit_test_setup_teardown(going_back_and_forth_is_no_progress, bus_setup,
                                         bus_teardown),
         cmocka_unit_test_setup_teardown(a_forged_cursor_holds_nobody, bus_setup, bus_teardown),
         cmocka_unit_test_setup_teardown(who_has_read_all_is_no_laggard, bus_setup, bus_teardown),

@@ -79,8 +79,8 @@ make_directories(const char *path, mode_t mode)
     }
 }
 
-/* A directory that anybody could rename things in is no place for a socket: somebody else could stand in for the
- * daemon. */
+/* A directory that anybody could rename things in is no place for a socket or a store: somebody else could stand in for the
+ * daemon, or put his own logs in place of ours. */
 static int
 check_directory(const char *path, char why[WHY_ROOM])
 {
@@ -208,6 +208,9 @@ open_store_place(struct bus *bus, char why[WHY_ROOM])
 
     if (r)
         return why_set(why, r, "cannot make the store %.200s: %s", store, strerror(-r));
+    r = check_directory(store, why);
+    if (r)
+        return r;
     bus->store_dirfd = open(store, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (bus->store_dirfd < 0)
         return why_set(why, -errno, "cannot open the store %.200s: %s", store, strerror(errno));
@@ -221,7 +224,8 @@ open_store_place(struct bus *bus, char why[WHY_ROOM])
 }
 
 /* The same for everybody to read, in a file that nothing depends on: whoever can open a file can hold a lock on it, and
- * keep a daemon from starting. */
+ * keep a daemon from starting. In a sticky directory anybody may have put something else there before: a FIFO is no reason to
+ * wait, and nothing but a file is written to. */
 static int
 tell_inspectors(const struct bus *bus, const char *text)
 {
@@ -229,7 +233,7 @@ tell_inspectors(const struct bus *bus, const char *text)
     int fd, r;
 
     (void)snprintf(path, sizeof path, "%s.lock", bus->config.socket);
-    fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0644);
+    fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0644);
     if (fd < 0)
         return -errno;
     r = lock_write(fd, text);

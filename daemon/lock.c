@@ -98,7 +98,7 @@ lock_write(int fd, const char *text)
 int
 lock_holder(const char *path, int *ret_pid)
 {
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW), r;
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK), r;
 
     if (fd < 0)
         return -errno;

@@ -1,6 +1,7 @@
 /* Starting and stopping: one daemon per socket and per store, places checked, a clean stop drains. */
 #include "tests/unit/daemon/bus_fixture.h"
 
+#include <fcntl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 
@@ -130,6 +131,48 @@ a_place_anybody_may_write_to_is_refused(void **state)
         assert_non_null(strstr(fix.why, "12345"));
         assert_int_equal(chown(fix.dir, 0, 0), 0);
     }
+}
+
+static void
+a_store_of_another_user_is_refused(void **state)
+{
+    char store[100];
+
+    (void)state;
+    (void)snprintf(store, sizeof store, "%s/store", fix.dir);
+    assert_int_equal(mkdir(store, 0700), 0);
+    assert_int_equal(chmod(store, 0777), 0);
+    assert_int_equal(bus_try(""), -EPERM);
+    assert_non_null(strstr(fix.why, store));
+    assert_int_equal(chmod(store, 0700), 0);
+    if (geteuid() == 0) {
+        assert_int_equal(chown(store, 12345, 12345), 0);
+        assert_int_equal(bus_try(""), -EPERM);
+        assert_non_null(strstr(fix.why, "12345"));
+        assert_int_equal(chown(store, 0, 0), 0);
+    }
+    assert_int_equal(bus_try(""), 0);
+}
+
+/* With somebody at its other end and without: neither waited for nor written to. */
+static void
+a_fifo_in_place_of_a_lock_file_is_refused(void **state)
+{
+    char path[100];
+    int pid, reader;
+
+    (void)state;
+    (void)snprintf(path, sizeof path, "%s/bus.lock", fix.dir);
+    assert_int_equal(mkfifo(path, 0600), 0);
+    (void)alarm(60);
+    assert_int_equal(bus_try(""), -ENXIO);
+    assert_non_null(strstr(fix.why, "lock file"));
+    assert_int_equal(lock_holder(path, &pid), -ESRCH);
+    reader = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    assert_true(reader >= 0);
+    assert_int_equal(bus_try(""), -EINVAL);
+    (void)alarm(0);
+    close(reader);
 }
 
 static void
@@ -320,6 +363,10 @@ main(void)
         cmocka_unit_test_setup_teardown(the_lock_file_says_what_an_inspector_needs, bus_setup,
                                         bus_teardown),
         cmocka_unit_test_setup_teardown(a_place_anybody_may_write_to_is_refused, bus_setup,
+                                        bus_teardown),
+        cmocka_unit_test_setup_teardown(a_store_of_another_user_is_refused, bus_setup,
+                                        bus_teardown),
+        cmocka_unit_test_setup_teardown(a_fifo_in_place_of_a_lock_file_is_refused, bus_setup,
                                         bus_teardown),
         cmocka_unit_test_setup_teardown(what_cannot_be_is_said, bus_setup, bus_teardown),
         cmocka_unit_test_setup_teardown(a_declared_topic_that_cannot_be_does_not_stop_the_others,

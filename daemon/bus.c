@@ -312,6 +312,7 @@ static void
 stop(struct bus *bus)
 {
     bus->stopping = true;
+    loop_cancel(bus->loop, &bus->accept_again);
     loop_remove(bus->loop, &bus->listener);
     (void)unlink(bus->config.socket);
     TESTPOINT("bus.stopping");
@@ -489,6 +490,7 @@ bus_open(struct config *config, struct bus **ret, char why[WHY_ROOM])
     bus->store_dirfd = bus->bus_lock = bus->store_lock = bus->prefix_lock = -1;
     bus->listener = (struct loop_source){.fd = -1, .ready = session_accept, .user = bus};
     bus->signals = (struct loop_source){.fd = -1, .ready = on_signal, .user = bus};
+    bus->accept_again = (struct loop_timer){.fire = session_accept_again, .user = bus};
     bus->stop_timer = (struct loop_timer){.fire = on_stop_timer, .user = bus};
     raise_descriptors();
     bus->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);

@@ -295,19 +295,68 @@ begin(struct bus *bus, int socket)
     return 0;
 }
 
-/* Without descriptors left the queue of the listener would keep the loop awake: one is given up to accept and close. */
 static void
-turn_away(struct bus *bus, int listener)
+take_spare(struct bus *bus)
 {
-    int s;
+    if (bus->spare_fd < 0)
+        bus->spare_fd = fcntl(bus->listener.fd, F_DUPFD_CLOEXEC, 0);
+}
 
-    report_error("no descriptors left (RLIMIT_NOFILE); %u sessions are open, a new one was refused",
-                 bus->session_count);
-    close(bus->spare_fd);
-    s = accept4(listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-    if (s >= 0)
+/* Without descriptors left the queue of the listener would keep the loop awake: one is given up to accept and close. False: there
+ * was none to give up, or somebody else was faster to take it. */
+static bool
+turn_away(struct bus *bus)
+{
+    int s = -1;
+
+    if (bus->spare_fd >= 0) {
+        close(bus->spare_fd);
+        bus->spare_fd = -1;
+        s = accept4(bus->listener.fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+    }
+    if (s >= 0) {
+        report_error(
+            "no descriptors left (RLIMIT_NOFILE); %u sessions are open, a new one was refused",
+            bus->session_count);
         close(s);
-    bus->spare_fd = fcntl(listener, F_DUPFD_CLOEXEC, 0);
+    }
+    take_spare(bus);
+    return s >= 0;
+}
+
+/* Who waits to be taken in goes on waiting, and the loop does not turn without end for him. */
+static void
+pause_accepting(struct bus *bus, int error)
+{
+    if (!bus->starved)
+        report_error("nobody can be taken in now: %s; %u sessions are open",
+                     report_error_text(error), bus->session_count);
+    bus->starved = true;
+    loop_remove(bus->loop, &bus->listener);
+    loop_set(bus->loop, &bus->accept_again, loop_now(bus->loop) + SESSION_PAUSE_NS);
+}
+
+void
+session_accept_again(struct loop_timer *timer)
+{
+    struct bus *bus = timer->user;
+
+    take_spare(bus);
+    if (loop_add(bus->loop, &bus->listener, EPOLLIN))
+        loop_set(bus->loop, timer, loop_now(bus->loop) + SESSION_PAUSE_NS);
+}
+
+static void
+take_in(struct bus *bus, int socket)
+{
+    int r = begin(bus, socket);
+
+    bus->starved = false;
+    if (!r)
+        return;
+    close(socket);
+    if (r != -ESRCH && r != -EDQUOT)
+        report_error("a client could not be taken in: %s", report_error_text(r));
 }
 
 void
@@ -317,19 +366,17 @@ session_accept(struct loop_source *listener, uint32_t events)
 
     (void)events;
     for (int i = 0; i < SESSION_ACCEPTS; i++) {
-        int r, s = accept4(listener->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-        if (s < 0) {
-            if (errno == EMFILE || errno == ENFILE)
-                turn_away(bus, listener->fd);
-            else if (errno == EAGAIN)
-                return;
+        int s = accept4(listener->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+        int error = s < 0 ? errno : 0;
+        if (error == EAGAIN)
+            return;
+        if (error == EINTR || error == ECONNABORTED)
             continue;
+        if (!error) {
+            take_in(bus, s);
+        } else if ((error != EMFILE && error != ENFILE) || !turn_away(bus)) {
+            pause_accepting(bus, -error);
+            return;
         }
-        r = begin(bus, s);
-        if (!r)
-            continue;
-        close(s);
-        if (r != -ESRCH && r != -EDQUOT)
-            report_error("a client could not be taken in: %s", report_error_text(r));
     }
 }

@@ -15,6 +15,7 @@
 #define SESSION_PACKETS 32
 #define SESSION_TURN_NS 1000000
 #define SESSION_ACCEPTS 16
+#define SESSION_PAUSE_NS 100000000ull
 
 struct session_answer {
     struct wire_answer packet;
@@ -37,8 +38,10 @@ struct session {
     uint32_t queue_first, queue_count;
 };
 
-/* session_accept takes in who waits at the bus's listener. Its signature is a source's. */
+/* session_accept takes in who waits at the bus's listener; where that cannot be, not even to turn him away, the listener is let
+ * alone for SESSION_PAUSE_NS, after which session_accept_again comes back to it. Signatures of a source and a timer. */
 void session_accept(struct loop_source *listener, uint32_t events);
+void session_accept_again(struct loop_timer *timer);
 
 /* session_answer sends an answer with descriptors (not taken over), or lets it wait, or ends the session. */
 void session_answer(struct session *s, const struct wire_answer *answer, const int *fds);

@@ -280,6 +280,35 @@ without_descriptors_it_refuses_and_recovers(void **state)
     close(last);
 }
 
+/* Somebody else took the one that was given up: who waits is left waiting, and the loop sleeps meanwhile. */
+static void
+without_a_spare_descriptor_it_waits(void **state)
+{
+    struct rlimit limit, was;
+    int waiting;
+    uint64_t until;
+
+    (void)state;
+    bus_start("");
+    waiting = connect_only();
+    close(fix.bus->spare_fd);
+    fix.bus->spare_fd = -1;
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &was), 0);
+    limit = was;
+    limit.rlim_cur = 0;
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+    turn();
+    assert_true(loop_is_set(&fix.bus->accept_again));
+    until = fix.bus->accept_again.at_ns;
+    turn();
+    assert_true(!fix.bus->listener.events || loop_clock() >= until);
+    TURN_UNTIL(fix.bus->accept_again.at_ns > until);
+    assert_null(fix.bus->sessions);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &was), 0);
+    TURN_UNTIL(fix.bus->sessions && fix.bus->spare_fd >= 0);
+    close(waiting);
+}
+
 /* The kernel's word on who connected: the user at that moment. */
 static int
 connect_as(uid_t uid)
@@ -369,6 +398,8 @@ main(void)
         cmocka_unit_test_setup_teardown(who_asks_for_much_is_served_once_a_turn, bus_setup,
                                         bus_teardown),
         cmocka_unit_test_setup_teardown(without_descriptors_it_refuses_and_recovers, bus_setup,
+                                        bus_teardown),
+        cmocka_unit_test_setup_teardown(without_a_spare_descriptor_it_waits, bus_setup,
                                         bus_teardown),
         cmocka_unit_test_setup_teardown(a_user_has_so_many_sessions, bus_setup, bus_teardown),
         cmocka_unit_test_setup_teardown(a_process_counts_its_sessions, bus_setup, bus_teardown),

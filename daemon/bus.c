@@ -491,6 +491,7 @@ bus_open(struct config *config, struct bus **ret, char why[WHY_ROOM])
     bus->listener = (struct loop_source){.fd = -1, .ready = session_accept, .user = bus};
     bus->signals = (struct loop_source){.fd = -1, .ready = on_signal, .user = bus};
     bus->accept_again = (struct loop_timer){.fire = session_accept_again, .user = bus};
+    bus->send_again = (struct loop_timer){.fire = session_send_again, .user = bus};
     bus->stop_timer = (struct loop_timer){.fire = on_stop_timer, .user = bus};
     raise_descriptors();
     bus->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);

@@ -43,7 +43,7 @@ struct bus {
     struct loop_source signals;
     int spare_fd; /* given up for a moment to turn somebody away when there are no descriptors left; -1: there was none */
     bool starved; /* nobody could be taken in, which was said */
-    struct loop_timer accept_again;
+    struct loop_timer accept_again, send_again;
 
     struct topic *topics;               /* all, by link */
     struct topic *by_name[BUS_BUCKETS]; /* by hash of the name */

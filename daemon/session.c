@@ -85,7 +85,22 @@ session_end_all(struct bus *bus)
 
 /* --- answers ---------------------------------------------------------------------------------- */
 
-/* Sends what waits, as far as it fits: 0 all of it, -EAGAIN, or the socket's error. */
+/* What could not be sent waits for room in the socket; or, where the kernel counts too many descriptors on their way to all
+ * clients together, for others to take theirs, of which nobody tells. Other errors are the session's end. */
+static int
+wait_to_send(struct session *s, int error)
+{
+    struct loop *loop = s->bus->loop;
+
+    if (error == -EAGAIN)
+        return loop_change(loop, &s->source, EPOLLIN | EPOLLOUT);
+    if (error != -ETOOMANYREFS)
+        return error;
+    loop_set_by(loop, &s->bus->send_again, loop_now(loop) + SESSION_AGAIN_NS);
+    return loop_change(loop, &s->source, EPOLLIN);
+}
+
+/* Sends what waits, as far as it can be: 0, or why not all of it. */
 static int
 send_waiting(struct session *s)
 {
@@ -99,6 +114,29 @@ send_waiting(struct session *s)
         s->queue_count--;
     }
     return 0;
+}
+
+static void
+go_on_sending(struct session *s)
+{
+    int r = send_waiting(s);
+
+    r = r ? wait_to_send(s, r) : loop_change(s->bus->loop, &s->source, EPOLLIN);
+    if (r)
+        session_end(s);
+}
+
+void
+session_send_again(struct loop_timer *timer)
+{
+    struct bus *bus = timer->user;
+    struct session *next;
+
+    for (struct session *s = bus->sessions; s; s = next) {
+        next = s->next;
+        if (s->queue_count)
+            go_on_sending(s);
+    }
 }
 
 /* Lets an answer wait, with descriptors of its own. */
@@ -136,10 +174,9 @@ session_answer(struct session *s, const struct wire_answer *answer, const int *f
         return;
     if (!s->queue_count)
         r = wire_send(s->source.fd, answer, fds, answer->fds, MSG_DONTWAIT);
-    if (r == -EAGAIN) {
-        r = keep(s, answer, fds);
-        if (!r)
-            r = loop_change(s->bus->loop, &s->source, EPOLLIN | EPOLLOUT);
+    if (r == -EAGAIN || r == -ETOOMANYREFS) {
+        int kept = keep(s, answer, fds);
+        r = kept ? kept : wait_to_send(s, r);
     }
     if (!r)
         return;
@@ -224,16 +261,10 @@ static void
 on_ready(struct loop_source *source, uint32_t events)
 {
     struct session *s = source->user;
-    int r = 0;
 
     s->busy = true;
-    if (events & EPOLLOUT) {
-        r = send_waiting(s);
-        if (!r)
-            r = loop_change(s->bus->loop, source, EPOLLIN);
-    }
-    if (r && r != -EAGAIN)
-        session_end(s);
+    if (events & EPOLLOUT)
+        go_on_sending(s);
     /* Perhaps its socket was full, and a ring of this process found no room: it is answered unheard. */
     if (handle_some(s))
         look_for(s);
@@ -267,10 +298,13 @@ static int
 begin(struct bus *bus, int socket)
 {
     struct session *s = calloc(1, sizeof *s);
+    const int room = SESSION_SEND_BYTES;
     int pidfd = -1, r = s ? access_read(socket, &s->who, &pidfd) : -ENOMEM;
 
     if (!r)
         r = count_in(bus, s);
+    if (!r && setsockopt(socket, SOL_SOCKET, SO_SNDBUF, &room, sizeof room))
+        r = -errno;
     if (r && pidfd >= 0)
         close(pidfd);
     if (!r)

@@ -1,7 +1,9 @@
 /* session.h - one connected client: its packets in, its answers out.
  *
  * The socket never blocks. Answers that do not fit wait, at most SESSION_QUEUE of them; one more ends the session: who never
- * reads gets cut, and holds nobody up. A session handles at most SESSION_PACKETS packets a turn, and none after it has had
+ * reads gets cut, and holds nobody up. Both the queue and the socket are small, because every answer may carry descriptors: those
+ * on their way count against the daemon's user, whoever does not take them, and above RLIMIT_NOFILE nobody gets any (ETOOMANYREFS,
+ * which is waited out: it is not the fault of the session that is told so). A session handles at most SESSION_PACKETS packets a turn, and none after it has had
  * SESSION_TURN_NS, so a flood from one does not keep others waiting. A user's first session above [bus] user_sessions is let in
  * to be told so, whatever comes above that is closed at once. What was opened over a session belongs to its process and outlives
  * it, unless the process never claimed it: the answer did not reach it, or nobody waited for it any more. */
@@ -11,7 +13,9 @@
 #include "daemon/access.h"
 #include "daemon/process.h"
 
-#define SESSION_QUEUE 64
+#define SESSION_QUEUE 8
+#define SESSION_SEND_BYTES 4096 /* room for some answers in the socket; the kernel doubles it */
+#define SESSION_AGAIN_NS 10000000ull
 #define SESSION_PACKETS 32
 #define SESSION_TURN_NS 1000000
 #define SESSION_ACCEPTS 16
@@ -45,6 +49,9 @@ void session_accept_again(struct loop_timer *timer);
 
 /* session_answer sends an answer with descriptors (not taken over), or lets it wait, or ends the session. */
 void session_answer(struct session *s, const struct wire_answer *answer, const int *fds);
+
+/* session_send_again tries to send what waits. Its signature is a timer's. */
+void session_send_again(struct loop_timer *timer);
 
 /* session_end ends one; session_end_all_of those of a process, session_end_all all. */
 void session_end(struct session *s);

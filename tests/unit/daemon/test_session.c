@@ -2,11 +2,26 @@
 #include "tests/unit/daemon/bus_fixture.h"
 
 #include <fcntl.h>
+#include <sys/epoll.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 
 #include "daemon/process.h"
+
+/* Stands before the C library's: as a kernel that counts too many descriptors on their way. */
+static bool too_many;
+
+ssize_t
+sendmsg(int fd, const struct msghdr *msg, int flags)
+{
+    if (too_many && msg->msg_controllen) {
+        errno = ETOOMANYREFS;
+        return -1;
+    }
+    return syscall(SYS_sendmsg, fd, msg, flags);
+}
 
 static int
 connect_only(void)
@@ -193,6 +208,66 @@ who_reads_late_gets_everything_in_order(void **state)
         close(fds[1]);
     }
     assert_int_equal(fix.bus->sessions->queue_count, 0);
+    close(c);
+}
+
+/* Descriptors that one does not take are held in its socket and in the daemon: few. */
+static void
+who_does_not_read_holds_few_descriptors(void **state)
+{
+    union wire_any p, got;
+    int c, fds[WIRE_FDS_MAX], there = 0;
+
+    (void)state;
+    bus_start("[topic a]\ndeclare = yes\n");
+    c = client_open();
+    wire_begin(&p, sizeof p.topic, WIRE_TOPIC_INFO, 1);
+    memcpy(p.topic.name, "a", 2);
+    while (fix.bus->sessions->queue_count < 2) {
+        assert_int_equal(wire_send(c, &p, NULL, 0, 0), 0);
+        turn();
+    }
+    while (wire_receive(c, &got, fds, MSG_DONTWAIT) > 0) {
+        close(fds[0]);
+        close(fds[1]);
+        there++;
+    }
+    assert_in_range(there, 1, 16);
+    close(c);
+}
+
+/* That others do not take theirs is no fault of this one: it waits. */
+static void
+too_many_descriptors_on_their_way_are_waited_for(void **state)
+{
+    union wire_any p, got;
+    int c, fds[WIRE_FDS_MAX];
+
+    (void)state;
+    bus_start("[topic a]\ndeclare = yes\n");
+    c = client_open();
+    wire_begin(&p, sizeof p.topic, WIRE_TOPIC_INFO, 1);
+    memcpy(p.topic.name, "a", 2);
+    too_many = true;
+    for (uint32_t i = 1; i <= 2; i++) {
+        p.h.id = i;
+        assert_int_equal(wire_send(c, &p, NULL, 0, 0), 0);
+        TURN_UNTIL(!fix.bus->sessions || fix.bus->sessions->queue_count == i);
+        assert_non_null(fix.bus->sessions);
+    }
+    /* Nobody says when it is over; until then the loop sleeps. */
+    TURN_UNTIL(fix.bus->sessions->source.events == EPOLLIN);
+    assert_true(loop_is_set(&fix.bus->send_again));
+    too_many = false;
+    for (uint32_t i = 1; i <= 2; i++) {
+        turn_until_readable(c);
+        assert_int_equal(wire_receive(c, &got, fds, 0), sizeof got.answer);
+        assert_int_equal(got.h.id, i);
+        assert_int_equal(got.answer.fds, 2);
+        close(fds[0]);
+        close(fds[1]);
+    }
+    TURN_UNTIL(!fix.bus->sessions->queue_count);
     close(c);
 }
 
@@ -393,6 +468,10 @@ main(void)
         cmocka_unit_test_setup_teardown(descriptors_sent_to_it_are_closed, bus_setup, bus_teardown),
         cmocka_unit_test_setup_teardown(who_never_reads_is_cut, bus_setup, bus_teardown),
         cmocka_unit_test_setup_teardown(who_reads_late_gets_everything_in_order, bus_setup,
+                                        bus_teardown),
+        cmocka_unit_test_setup_teardown(who_does_not_read_holds_few_descriptors, bus_setup,
+                                        bus_teardown),
+        cmocka_unit_test_setup_teardown(too_many_descriptors_on_their_way_are_waited_for, bus_setup,
                                         bus_teardown),
         cmocka_unit_test_setup_teardown(a_flood_leaves_room_for_others, bus_setup, bus_teardown),
         cmocka_unit_test_setup_teardown(who_asks_for_much_is_served_once_a_turn, bus_setup,

@@ -96,12 +96,13 @@ adopt_cursors(struct topic *t)
 
     for (uint32_t i = 0; i < v->geo.max_cursors; i++) {
         const struct ring_cursor *line = ring_cursor(v, i);
-        uint64_t word = atom_load_acquire(ring_cursor_word(v, i)); /* acquire: CURSOR_STATE */
         struct topic_seat *s = &t->cursors[i];
+        uint64_t word;
         int r;
 
         if (s->kind == RING_KIND_LOG)
             continue;
+        word = ring_cursor_repair(v, i);
         if (ring_cursor_state_of(word) == RING_CURSOR_FREE) {
             watch_inherit_floor(t, i);
             continue;
@@ -140,12 +141,24 @@ adopt_seats(struct topic *t)
 
 /* --- shared memory ---------------------------------------------------------------------------- */
 
+/* Only the data object can be damaged. The control object carries no message, and every subscriber can write in it: what it says
+ * is put right when it is used. */
+static void
+check_ring(struct topic *t)
+{
+    struct ring_view data = t->memory.view;
+    struct ring_report report;
+
+    data.control = NULL;
+    if (ring_check(&data, &report))
+        topic_quarantine(t, "%s (%" PRIu64 ")", report.what, report.where);
+}
+
 static int
 adopt_mapped(struct topic *t)
 {
     struct ring_view *v = &t->memory.view;
     enum ring_topic_state state = state_get(v);
-    struct ring_report report;
     int r;
 
     /* A former daemon was stopped while it took this memory away. Whether the log was to go as well is not asked here, where
@@ -163,8 +176,8 @@ adopt_mapped(struct topic *t)
         char reason[sizeof ring_daemon(v)->reason + 1] = "";
         memcpy(reason, ring_daemon(v)->reason, sizeof ring_daemon(v)->reason);
         topic_quarantine(t, "%s", reason);
-    } else if (ring_check(v, &report)) {
-        topic_quarantine(t, "%s (%" PRIu64 ")", report.what, report.where);
+    } else {
+        check_ring(t);
     }
     if (t->standing != TOPIC_SERVING || v->geo.durability == RING_DISK)
         return 0;

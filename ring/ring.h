@@ -599,6 +599,10 @@ struct ring_owner {
 void ring_cursor_attach(struct ring_view *v, uint32_t i, enum ring_cursor_kind kind,
                         const struct ring_owner *owner, uint64_t *pos);
 
+/* ring_cursor_repair looks at what a daemon finds in cursor `i`, where every subscriber can write: a state word that nobody can have
+ * given it becomes FREE, and a position that it cannot have is put to the nearest that it can. Returns the word. */
+uint64_t ring_cursor_repair(struct ring_view *v, uint32_t i);
+
 /* ring_cursor_evict takes a gating cursor's right to hold publishers back; its owner is told at its next look. */
 void ring_cursor_evict(struct ring_view *v, uint32_t i);
 

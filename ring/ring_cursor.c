@@ -112,6 +112,50 @@ ring_cursor_attach(struct ring_view *v, uint32_t i, enum ring_cursor_kind kind,
         *pos = shake(v, line, *pos, UINT64_MAX);
 }
 
+/* Whether the daemon can have written this word for cursor `i` of this topic. */
+static bool
+is_possible(const struct ring_view *v, uint32_t i, uint64_t word)
+{
+    bool disk = v->geo.durability == RING_DISK;
+
+    if (ring_cursor_state_of(word) > RING_CURSOR_EVICTED)
+        return false;
+    switch (ring_cursor_kind_of(word)) {
+    case RING_KIND_LIVE:
+        return true;
+    case RING_KIND_GATING:
+        return !disk && v->geo.when_full == RING_BLOCK;
+    case RING_KIND_DURABLE:
+        return disk;
+    case RING_KIND_LOG:
+        return disk && !i;
+    default:
+        return false;
+    }
+}
+
+uint64_t
+ring_cursor_repair(struct ring_view *v, uint32_t i)
+{
+    struct ring_cursor *line = ring_cursor(v, i);
+    uint64_t word = atom_load_acquire(ring_cursor_word(v, i)); /* acquire: CURSOR_STATE */
+    uint64_t pos = atom_load_acquire(&line->pos);              /* acquire: CURSOR */
+    uint64_t tail = atom_load_acquire(ring_tail(v));           /* acquire: CLAIM */
+    uint64_t good = shm_min(pos, tail);
+
+    if (!is_possible(v, i, word)) {
+        word &= ~255ull;
+        atom_store_release(ring_cursor_word(v, i), word); /* release: CURSOR_STATE */
+    }
+    /* Publishers go no further than a lap ahead of one that gates. */
+    if (gates(word) && tail > v->geo.depth)
+        good = shm_max(good, tail - v->geo.depth);
+    /* Its owner may be at work, and knows better. */
+    if (good != pos)
+        (void)atom_cas_acq_rel(&line->pos, pos, good); /* release: CURSOR */
+    return word;
+}
+
 void
 ring_cursor_evict(struct ring_view *v, uint32_t i)
 {

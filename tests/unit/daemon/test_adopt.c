@@ -379,6 +379,56 @@ damage_is_set_aside_with_a_reason(void **state)
     }
 }
 
+/* Whoever may only read can write into the cursors, and takes no message away with it. */
+static void
+nonsense_in_the_cursors_is_put_right(void **state)
+{
+    static const char rules[] = "[topic ?]\ndeclare = no\ncreate = yes\ndepth = 8\n"
+                                "[topic d]\ndurability = disk\n";
+    struct ring_view v;
+    struct wire_answer sub;
+    int c;
+
+    (void)state;
+    for (int disk = 0; disk < 2; disk++) {
+        const char *name = disk ? "d" : "a";
+        bus_start(rules);
+        c = client_open();
+        assert_int_equal(ask_topic(c, WIRE_PUB_OPEN, name, NULL), 0);
+        claim_publisher(name, &answer);
+        write_n(topic(name), answer.index, 3);
+        assert_int_equal(ask_sub(c, name, NULL, RING_KIND_LIVE, WIRE_LATEST), 0);
+        claim_cursor(name, &answer);
+        sub = answer;
+        v = topic(name)->memory.view;
+        atom_store_relaxed(&ring_cursor(&v, sub.index)->pos, 1000);
+        atom_store_relaxed(ring_cursor_word(&v, sub.index + 1), 3);
+        atom_store_relaxed(ring_cursor_word(&v, sub.index + 2),
+                           RING_KIND_LOG << 4 | RING_CURSOR_LIVE);
+        if (disk) {
+            atom_store_relaxed(&ring_cursor(&v, 0)->pos, 1000);
+            atom_store_relaxed(ring_cursor_word(&v, 0), UINT64_MAX);
+        }
+        close(c);
+        bus_die();
+
+        bus_start(rules);
+        if (topic(name)->standing != TOPIC_SERVING)
+            fail_msg("%s", topic(name)->why);
+        v = topic(name)->memory.view;
+        assert_int_equal(atom_load_relaxed(&ring_cursor(&v, sub.index)->pos), 4);
+        assert_non_null(topic(name)->cursors[sub.index].process);
+        for (uint32_t i = sub.index + 1; i < sub.index + 3; i++) {
+            assert_int_equal(ring_cursor_state_of(atom_load_relaxed(ring_cursor_word(&v, i))),
+                             RING_CURSOR_FREE);
+            assert_null(topic(name)->cursors[i].process);
+        }
+        if (disk)
+            TURN_UNTIL(atom_load_relaxed(&ring_cursor(&v, 0)->pos) == 4);
+        bus_die();
+    }
+}
+
 static void
 what_nobody_ever_saw_is_taken_away(void **state)
 {
@@ -879,6 +929,8 @@ main(void)
         cmocka_unit_test_setup_teardown(a_ring_of_a_newer_log_is_untouched, bus_setup,
                                         bus_teardown),
         cmocka_unit_test_setup_teardown(damage_is_set_aside_with_a_reason, bus_setup, bus_teardown),
+        cmocka_unit_test_setup_teardown(nonsense_in_the_cursors_is_put_right, bus_setup,
+                                        bus_teardown),
         cmocka_unit_test_setup_teardown(what_nobody_ever_saw_is_taken_away, bus_setup,
                                         bus_teardown),
         cmocka_unit_test_setup_teardown(an_owner_that_has_become_a_thread_is_dead, bus_setup,

@@ -137,6 +137,58 @@ a_cursor_ahead_of_the_tail_holds_it(void **state)
     move(0, 41);
 }
 
+/* A daemon that comes back believes no more of control memory than can be. */
+static void
+what_cannot_be_of_a_cursor_is_put_right(void **state)
+{
+    static const struct {
+        uint32_t durability, when_full, i, kind;
+        bool can_be;
+    } kinds[] = {
+        {RING_MEMORY, RING_BLOCK, 1, RING_KIND_LIVE, true},
+        {RING_MEMORY, RING_BLOCK, 1, RING_KIND_GATING, true},
+        {RING_MEMORY, RING_BLOCK, 1, RING_KIND_DURABLE, false},
+        {RING_MEMORY, RING_BLOCK, 0, RING_KIND_LOG, false},
+        {RING_MEMORY, RING_BLOCK, 1, 4, false},
+        {RING_MEMORY, RING_OVERWRITE, 1, RING_KIND_GATING, false},
+        {RING_DISK, RING_BLOCK, 0, RING_KIND_LOG, true},
+        {RING_DISK, RING_BLOCK, 1, RING_KIND_LOG, false},
+        {RING_DISK, RING_BLOCK, 1, RING_KIND_GATING, false},
+        {RING_DISK, RING_BLOCK, 1, RING_KIND_DURABLE, true},
+    };
+    static const struct {
+        enum ring_cursor_kind kind;
+        uint64_t pos, good;
+    } places[] = {
+        {RING_KIND_LIVE, 42, 41},   {RING_KIND_LIVE, UINT64_MAX, 41}, {RING_KIND_LIVE, 3, 3},
+        {RING_KIND_GATING, 42, 41}, {RING_KIND_GATING, 41, 41},       {RING_KIND_GATING, 30, 30},
+        {RING_KIND_GATING, 25, 25}, {RING_KIND_GATING, 24, 25},       {RING_KIND_GATING, 0, 25},
+    };
+
+    (void)state;
+    send_all(0, 40, 8);
+    for (size_t k = 0; k < sizeof kinds / sizeof *kinds; k++) {
+        uint64_t word = 7u << 8 | kinds[k].kind << 4 | RING_CURSOR_LIVE;
+        uint64_t good = kinds[k].can_be ? word : 7u << 8;
+        struct ring_view v = f.view;
+        v.geo.durability = kinds[k].durability;
+        v.geo.when_full = kinds[k].when_full;
+        atom_store_relaxed(ring_cursor_word(&v, kinds[k].i), word);
+        assert_int_equal(ring_cursor_repair(&v, kinds[k].i), good);
+        assert_int_equal(atom_load_relaxed(ring_cursor_word(&v, kinds[k].i)), good);
+        atom_store_relaxed(ring_cursor_word(&v, kinds[k].i), 0);
+    }
+    atom_store_relaxed(ring_cursor_word(&f.view, 1), 7u << 8 | 3);
+    assert_int_equal(ring_cursor_repair(&f.view, 1), 7u << 8);
+    for (size_t k = 0; k < sizeof places / sizeof *places; k++) {
+        attach(1, places[k].kind, 41);
+        move(1, places[k].pos);
+        (void)ring_cursor_repair(&f.view, 1);
+        assert_int_equal(atom_load_relaxed(&ring_cursor(&f.view, 1)->pos), places[k].good);
+        ring_cursor_free(&f.view, 1);
+    }
+}
+
 /* Control memory is every subscriber's to write: on a disk topic nothing in it holds publishers or lets them go on. */
 static void
 a_disk_topic_is_gated_by_what_is_durable(void **state)
@@ -648,6 +700,7 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(the_lowest_that_gates_is_the_gate, setup, teardown),
         cmocka_unit_test_setup_teardown(a_cursor_ahead_of_the_tail_holds_it, setup, teardown),
+        cmocka_unit_test_setup_teardown(what_cannot_be_of_a_cursor_is_put_right, setup, teardown),
         cmocka_unit_test(a_disk_topic_is_gated_by_what_is_durable),
         cmocka_unit_test(an_overwriting_topic_has_no_gate),
         cmocka_unit_test_setup_teardown(a_cursor_is_its_owners, setup, teardown),

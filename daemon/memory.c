@@ -75,7 +75,7 @@ compare_size(int fd, uint64_t size)
 }
 
 const char *
-memory_check(const struct memory *m)
+memory_check(struct memory *m)
 {
     const struct ring_maps maps = {.data = m->data_range.base,
                                    .control = m->control_range.base,
@@ -90,6 +90,7 @@ memory_check(const struct memory *m)
         return MEMORY_TRUNCATED;
     if (data || control)
         return "its shared memory was made larger";
+    ring_repair_header(&m->view);
     if (ring_join(&now, &maps, &version) || memcmp(&now.geo, &m->view.geo, sizeof now.geo) != 0)
         return "the headers of its shared memory were overwritten";
     return NULL;
@@ -201,15 +202,13 @@ memory_create(const char *prefix, const struct ring_geometry *geo, const struct 
 
 /* --- adopting --------------------------------------------------------------------------------- */
 
-/* Neither magic is there: nobody was ever handed it, or it is being removed. */
+/* Nobody was ever handed it, or it is being removed. The control object's magic comes before this one, and goes after it. */
 static bool
 is_half_made(const struct memory *m)
 {
     const struct shm_header *d = (const void *)m->data_range.base;
-    const struct shm_header *c = (const void *)m->control_range.base;
 
-    return !atom_load_acquire(&d->magic) || /* acquire: MAGIC */
-           !atom_load_acquire(&c->magic);   /* acquire: MAGIC */
+    return !atom_load_acquire(&d->magic); /* acquire: MAGIC */
 }
 
 static int
@@ -233,16 +232,13 @@ open_objects(struct memory *m, const char *prefix, const char *name, uint64_t re
 static int
 join(struct memory *m, const char *name, const uint8_t boot_id[16], char why[WHY_ROOM])
 {
-    const struct ring_maps maps = {.data = m->data_range.base,
-                                   .control = m->control_range.base,
-                                   .data_size = m->data_range.size,
-                                   .control_size = m->control_range.size};
+    const struct ring_maps data = {.data = m->data_range.base, .data_size = m->data_range.size};
     uint32_t version = 0;
     int r;
 
     if (is_half_made(m))
         return -ENOENT;
-    r = ring_join(&m->view, &maps, &version);
+    r = ring_join(&m->view, &data, &version);
     if (r == -EPROTONOSUPPORT)
         return why_set(why, r,
                        "topic %s: its shared memory has version %u or a feature this daemon does "
@@ -255,6 +251,13 @@ join(struct memory *m, const char *name, const uint8_t boot_id[16], char why[WHY
     if (strncmp(ring_header(&m->view)->name, name, LIMIT_TOPIC_NAME + 1) != 0)
         return why_set(why, -EBADMSG, "topic %s: its shared memory bears the name %.200s", name,
                        ring_header(&m->view)->name);
+    if (m->control_range.size != m->view.geo.control_size)
+        return why_set(why, -EBADMSG,
+                       "topic %s: its control object has %" PRIu64
+                       " bytes and should have %" PRIu64,
+                       name, m->control_range.size, m->view.geo.control_size);
+    m->view.control = m->control_range.base;
+    ring_repair_header(&m->view);
     return 0;
 }
 

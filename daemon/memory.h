@@ -49,7 +49,7 @@ bool memory_is_hit(const struct memory *m);
 
 /* memory_check looks at what clients go by when they come in, the sizes and headers of both objects: NULL, or what has become of
  * them, in words. */
-const char *memory_check(const struct memory *m);
+const char *memory_check(struct memory *m);
 
 /* memory_close unmaps and closes; memory_remove takes the names away: maps and descriptors of others live on. */
 void memory_close(struct memory *m);

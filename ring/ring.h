@@ -388,6 +388,10 @@ struct ring_maps {
 };
 int ring_join(struct ring_view *ret, const struct ring_maps *maps, uint32_t *ret_version);
 
+/* ring_repair_header makes the control object's header, where every subscriber can write, say what the data object's says. Both
+ * are mapped, and large enough. */
+void ring_repair_header(struct ring_view *v);
+
 /* ring_destroy clears both magics: nobody new joins. */
 void ring_destroy(struct ring_view *v);
 

@@ -147,6 +147,22 @@ ring_join(struct ring_view *ret, const struct ring_maps *maps, uint32_t *ret_ver
 }
 
 void
+ring_repair_header(struct ring_view *v)
+{
+    struct shm_header *is = (struct shm_header *)(void *)v->control, want;
+
+    memcpy(&want, ring_header(v), sizeof want);
+    atom_store_relaxed(&want.magic, SHM_MAGIC);
+    want.kind = SHM_KIND_CONTROL;
+    want.size = v->geo.control_size;
+    if (!memcmp(is, &want, sizeof want))
+        return;
+    memcpy((unsigned char *)is + sizeof is->magic, (unsigned char *)&want + sizeof want.magic,
+           sizeof want - sizeof want.magic);
+    atom_store_release(&is->magic, SHM_MAGIC); /* release: MAGIC */
+}
+
+void
 ring_destroy(struct ring_view *v)
 {
     struct shm_header *ch = (struct shm_header *)(void *)v->control;

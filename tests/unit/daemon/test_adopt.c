@@ -348,7 +348,6 @@ damage_is_set_aside_with_a_reason(void **state)
     } cases[] = {
         {SHM_KIND_DATA, 0, 0x1234567, "headers"},
         {SHM_KIND_DATA, RING_GEOMETRY_AT, 7, "headers"},
-        {SHM_KIND_CONTROL, 40, 99, "headers"},
         {SHM_KIND_DATA, 80, 'x', "name"},
         {SHM_KIND_DATA, 8192, 1ull << 62, "tail"},
         {SHM_KIND_DATA, RING_DAEMON_AT + 144, 77, "quarantined"},
@@ -426,6 +425,39 @@ nonsense_in_the_cursors_is_put_right(void **state)
         if (disk)
             TURN_UNTIL(atom_load_relaxed(&ring_cursor(&v, 0)->pos) == 4);
         bus_die();
+    }
+}
+
+/* Neither does it take the topic away, or pass it off as one of another version. */
+static void
+the_control_objects_header_is_written_anew(void **state)
+{
+    static const size_t at[] = {offsetof(struct shm_header, magic),
+                                offsetof(struct shm_header, version),
+                                offsetof(struct shm_header, topic_id)};
+    unsigned char *map, before[sizeof(struct shm_header)];
+    int fd, c;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof at / sizeof *at; i++) {
+        bus_start("[topic a]\ndeclare = no\ncreate = yes\n");
+        c = client_open();
+        assert_int_equal(ask_topic(c, WIRE_PUB_OPEN, "a", NULL), 0);
+        write_n(topic("a"), answer.index, 3);
+        close(c);
+        bus_die();
+        map = spoil(SHM_KIND_CONTROL, &fd);
+        memcpy(before, map, sizeof before);
+        memset(map + at[i], 0, 4);
+        bus_start("");
+        assert_non_null(topic_by_name(fix.bus, "a"));
+        assert_int_equal(topic("a")->standing, TOPIC_SERVING);
+        assert_int_equal(tail_of(topic("a")), 4);
+        assert_memory_equal(map, before, sizeof before);
+        bus_die();
+        munmap(map, 65536);
+        close(fd);
+        memory_remove(prefix, "a");
     }
 }
 
@@ -930,6 +962,8 @@ main(void)
                                         bus_teardown),
         cmocka_unit_test_setup_teardown(damage_is_set_aside_with_a_reason, bus_setup, bus_teardown),
         cmocka_unit_test_setup_teardown(nonsense_in_the_cursors_is_put_right, bus_setup,
+                                        bus_teardown),
+        cmocka_unit_test_setup_teardown(the_control_objects_header_is_written_anew, bus_setup,
                                         bus_teardown),
         cmocka_unit_test_setup_teardown(what_nobody_ever_saw_is_taken_away, bus_setup,
                                         bus_teardown),

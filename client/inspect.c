@@ -254,10 +254,14 @@ leat_inspect_topic(leat_inspect *i, const char *name, struct leat_topic_info *re
 static bool
 is_alive(const struct leat_inspect *i, uint32_t pid, uint64_t start)
 {
-    uint64_t now;
+    uint64_t now = start;
+    int r;
 
-    return !i->folder && pid && pid <= INT32_MAX && !shm_process_start((pid_t)pid, &now) &&
-           now == start;
+    if (i->folder || !pid || pid > INT32_MAX)
+        return false;
+    /* Where one of the two starts is not known, because /proc hides the process, its pid has to do. */
+    r = shm_process_start((pid_t)pid, &now);
+    return r == -EACCES || (!r && (!start || now == start));
 }
 
 static void

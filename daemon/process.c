@@ -12,12 +12,29 @@
 #include "daemon/session.h"
 #include "shm/process.h"
 
+static bool
+has_exited(int pidfd)
+{
+    struct pollfd p = {.fd = pidfd, .events = POLLIN};
+
+    return poll(&p, 1, 0) != 0;
+}
+
+/* Where one of the two starts is not known, a process that has not exited is told by its pid. */
+static bool
+is_it(const struct process *p, uint32_t pid, uint64_t start)
+{
+    if (p->pid != pid)
+        return false;
+    return p->start && start ? p->start == start : !has_exited(p->source.fd);
+}
+
 static struct process *
 find(const struct bus *bus, uint32_t pid, uint64_t start)
 {
     struct process *p = bus->processes;
 
-    while (p && (p->pid != pid || p->start != start))
+    while (p && !is_it(p, pid, start))
         p = p->next;
     return p;
 }
@@ -84,14 +101,6 @@ add(struct bus *bus, uint32_t pid, uint64_t start, int pidfd, struct process **r
     return 0;
 }
 
-static bool
-has_exited(int pidfd)
-{
-    struct pollfd p = {.fd = pidfd, .events = POLLIN};
-
-    return poll(&p, 1, 0) != 0;
-}
-
 int
 process_of_socket(struct bus *bus, uint32_t pid, int pidfd, struct process **ret)
 {
@@ -99,6 +108,10 @@ process_of_socket(struct bus *bus, uint32_t pid, int pidfd, struct process **ret
     uint64_t start;
     int r = shm_process_start((pid_t)pid, &start);
 
+    if (r == -EACCES) {
+        start = 0;
+        r = 0;
+    }
     /* The start time is this process's if it still lives after we have read it. */
     if (!r && pidfd < 0)
         r = shm_process_pidfd((pid_t)pid, start, &pidfd);

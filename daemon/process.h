@@ -11,7 +11,7 @@ struct process {
     struct process *next, *prev;
     struct bus *bus;
     uint32_t pid;
-    uint64_t start;
+    uint64_t start; /* 0: not known, /proc hides it */
     uint32_t holds;
     bool dead;
     struct loop_source source; /* its pidfd */
@@ -21,7 +21,8 @@ struct process {
  * for the caller. -ESRCH: it has exited already. -ENOMEM, -EMFILE. */
 int process_of_socket(struct bus *bus, uint32_t pid, int pidfd, struct process **ret);
 
-/* process_of_record gives the process that stands in shared memory. Held for the caller. -ESRCH: it has exited. */
+/* process_of_record gives the process that stands in shared memory. Held for the caller. -ESRCH: it has exited. One that /proc
+ * hides counts as alive until its pid's owner exits. */
 int process_of_record(struct bus *bus, uint32_t pid, uint64_t start, struct process **ret);
 
 void process_hold(struct process *p);

@@ -161,7 +161,7 @@ enum ring_topic_state {
  *        0 state       release: ENTRY
  *        8 pid,        before ENTRY
  *       12 uid         "
- *       16 start       "  clock ticks since boot
+ *       16 start       "  clock ticks since boot; 0: not known
  *       24 generation  "  counts the owners
  *       32 lane        release: LANE; 1 once the lane's memory is reserved, never taken back
  *       40 since_ns    "  realtime of the attachment

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,6 +26,17 @@ read_file(const char *path, char *buf, size_t room)
     return (int)n;
 }
 
+/* /proc says the same of a process that is not there and of one that it hides (hidepid). */
+static bool
+exists(pid_t pid)
+{
+    int fd = shm_process_open(pid);
+
+    if (fd >= 0)
+        close(fd);
+    return fd != -ESRCH;
+}
+
 int
 shm_process_start(pid_t pid, uint64_t *ret_start)
 {
@@ -34,8 +46,10 @@ shm_process_start(pid_t pid, uint64_t *ret_start)
 
     (void)snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
     r = read_file(path, buf, sizeof buf);
+    if (r == -ENOENT || r == -EPERM || r == -EACCES)
+        return exists(pid) ? -EACCES : -ESRCH;
     if (r < 0)
-        return r == -ENOENT ? -ESRCH : r;
+        return r;
     /* The name, in parentheses, may itself hold spaces and parentheses: fields count from the last. */
     at = strrchr(buf, ')');
     if (!at)
@@ -93,7 +107,9 @@ shm_process_pidfd(pid_t pid, uint64_t start, int *ret_fd)
     /* The pid cannot change hands while the descriptor is open and its process lives, so looking after
      * opening is conclusive. */
     r = shm_process_start(pid, &now);
-    if (!r && now != start)
+    if (r == -EACCES || (!r && !start))
+        r = 0;
+    else if (!r && now != start)
         r = -ESRCH;
     if (r) {
         close(fd);

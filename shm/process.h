@@ -6,7 +6,8 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-/* shm_process_start says when a process started, in clock ticks since boot. -ESRCH when there is none. */
+/* shm_process_start says when a process started, in clock ticks since boot. -ESRCH when there is none; -EACCES when there is one
+ * that must not be looked at (/proc is mounted with hidepid, or ProtectProc= does so for a service). */
 int shm_process_start(pid_t pid, uint64_t *ret_start);
 
 /* shm_process_boot_id reads the identity of the running kernel. */
@@ -17,7 +18,8 @@ int shm_process_boot_id(uint8_t ret[16]);
 int shm_process_open(pid_t pid);
 
 /* shm_process_pidfd opens a descriptor that is readable once the process (pid, start) has exited. -ESRCH when
- * it has already, or when the pid is somebody else's now. */
+ * it has already, or when the pid is somebody else's now. Where that cannot be known, because it must not be looked at or
+ * `start` is not known (0), whoever has the pid counts as the one: nobody who lives is taken for dead. */
 int shm_process_pidfd(pid_t pid, uint64_t start, int *ret_fd);
 
 #endif

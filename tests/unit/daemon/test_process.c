@@ -1,7 +1,32 @@
 /* Processes: one struct for each, known by pid and start time, gone with the last hold or never begun for a dead one. */
 #include "tests/unit/daemon/bus_fixture.h"
 
+#include <fcntl.h>
+#include <sys/syscall.h>
+
 #include "daemon/process.h"
+
+/* Stands before the C library's: /proc as it is mounted with hidepid=2, for one process. */
+static pid_t hidden;
+
+int
+open(const char *path, int flags, ...)
+{
+    char stat[64];
+    mode_t mode = 0;
+    va_list args;
+
+    (void)snprintf(stat, sizeof stat, "/proc/%d/stat", (int)hidden);
+    if (hidden && !strcmp(path, stat)) {
+        errno = ENOENT;
+        return -1;
+    }
+    va_start(args, flags);
+    if (flags & O_CREAT)
+        mode = va_arg(args, mode_t);
+    va_end(args);
+    return (int)syscall(SYS_openat, AT_FDCWD, path, flags, mode);
+}
 
 static void
 one_for_each_process(void **state)
@@ -57,6 +82,45 @@ who_has_exited_is_nobody(void **state)
     assert_null(fix.bus->processes);
 }
 
+/* One that /proc hides is served, is known again by its pid, is alive for a daemon that comes back, and dies when it dies. */
+static void
+who_is_hidden_is_served_and_not_reaped(void **state)
+{
+    union wire_any p = pub_packet("a");
+    struct wire_answer said;
+    struct process *again;
+    struct ring_view *v;
+    struct child child;
+
+    (void)state;
+    for (int late = 0; late < 2; late++) {
+        hidden = 0;
+        bus_start("[topic a]\ndeclare = yes\n");
+        child = child_start(&p, 1);
+        /* Hidden from the first daemon too, or from the second alone. */
+        hidden = late ? 0 : child.pid;
+        assert_int_equal(child_says(&child, &said), 0);
+        assert_int_equal(child_says(&child, &said), 0);
+        v = &topic("a")->memory.view;
+        assert_int_equal(ring_entry_claim(v, said.index, said.generation), 0);
+        assert_true(late == (ring_entry(v, said.index)->start != 0));
+        hidden = child.pid;
+        assert_int_equal(process_of_socket(fix.bus, (uint32_t)child.pid, -1, &again), 0);
+        assert_ptr_equal(again, topic("a")->publishers[said.index].process);
+        assert_null(process_drop(again));
+        bus_die();
+
+        bus_start("");
+        v = &topic("a")->memory.view;
+        assert_non_null(topic("a")->publishers[said.index].process);
+        assert_int_equal(atom_load_relaxed(&ring_entry(v, said.index)->state), RING_ENTRY_LIVE);
+        child_kill(&child);
+        TURN_UNTIL(atom_load_relaxed(&ring_entry(v, said.index)->state) == RING_ENTRY_FREE);
+        bus_die();
+        hidden = 0;
+    }
+}
+
 /* Many processes end at once: each is noticed. */
 static void
 many_deaths_in_one_turn(void **state)
@@ -87,6 +151,8 @@ main(void)
         cmocka_unit_test_setup_teardown(one_for_each_process, bus_setup, bus_teardown),
         cmocka_unit_test_setup_teardown(a_pid_of_another_time_is_nobody, bus_setup, bus_teardown),
         cmocka_unit_test_setup_teardown(who_has_exited_is_nobody, bus_setup, bus_teardown),
+        cmocka_unit_test_setup_teardown(who_is_hidden_is_served_and_not_reaped, bus_setup,
+                                        bus_teardown),
         cmocka_unit_test_setup_teardown(many_deaths_in_one_turn, bus_setup, bus_teardown),
     };
 

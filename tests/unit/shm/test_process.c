@@ -7,11 +7,14 @@
 #include <cmocka.h>
 
 #include <errno.h>
+#include <grp.h>
 #include <poll.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -192,6 +195,54 @@ a_stopped_process_is_not_dead(void **state)
     close(fd);
 }
 
+/* As a service of another user sees it: 0 what was to be seen, 77 no way to see it. */
+static int
+look_from_behind(const char *hidepid, pid_t pid, pid_t gone)
+{
+    uint64_t start = 4711;
+    int fd = -1;
+
+    if (unshare(CLONE_NEWNS) || mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) ||
+        mount("proc", "/proc", "proc", 0, hidepid) || setgroups(0, NULL) ||
+        setresgid(12345, 12345, 12345) || setresuid(12345, 12345, 12345))
+        return 77;
+    if (shm_process_start(pid, &start) != -EACCES || start != 4711)
+        return 1;
+    if (shm_process_start(gone, &start) != -ESRCH || shm_process_start(getpid(), &start))
+        return 2;
+    if (shm_process_pidfd(gone, 1, &fd) != -ESRCH)
+        return 3;
+    if (shm_process_pidfd(pid, 1, &fd) || is_readable(fd))
+        return 4;
+    return kill(getppid(), 0) && errno == EPERM ? 0 : 5;
+}
+
+static void
+who_is_hidden_is_not_dead(void **state)
+{
+    static const char *const ways[] = {"hidepid=1", "hidepid=2"};
+    pid_t pid = start_child(), gone = start_child(), looker;
+    int status;
+
+    (void)state;
+    kill(gone, SIGKILL);
+    assert_int_equal(waitpid(gone, NULL, 0), gone);
+    for (size_t i = 0; i < sizeof ways / sizeof *ways; i++) {
+        looker = fork();
+        assert_true(looker >= 0);
+        if (!looker)
+            _exit(look_from_behind(ways[i], pid, gone));
+        assert_int_equal(waitpid(looker, &status, 0), looker);
+        assert_true(WIFEXITED(status));
+        if (WEXITSTATUS(status) == 77)
+            print_message("skipped %s: /proc cannot be mounted anew here\n", ways[i]);
+        else
+            assert_int_equal(WEXITSTATUS(status), 0);
+    }
+    kill(pid, SIGKILL);
+    assert_int_equal(waitpid(pid, NULL, 0), pid);
+}
+
 int
 main(void)
 {
@@ -203,6 +254,7 @@ main(void)
         cmocka_unit_test(a_pid_of_somebody_else_is_refused),
         cmocka_unit_test(a_thread_is_no_process),
         cmocka_unit_test(a_stopped_process_is_not_dead),
+        cmocka_unit_test(who_is_hidden_is_not_dead),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

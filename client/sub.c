@@ -109,13 +109,16 @@ too_many(struct leat_sub *s)
 }
 
 /* Neither the ring nor the log has anything. Tells others how far this reader is, and looks whether
- * the topic goes on: 0, LEAT__AGAIN, or an error. */
+ * the topic goes on: 0, LEAT__AGAIN, or an error. One that was evicted is told so also when nothing
+ * comes. */
 static int
 nothing(struct leat_sub *s)
 {
     uint64_t next = s->ring.next;
     int r;
 
+    if (is_evicted(s))
+        return evicted(s);
     post(s, true);
     r = leat__topic_state(s->bus, &s->map);
     if (!r)

@@ -256,6 +256,27 @@ test_evicted(void **state)
     leat_pub_close(p);
 }
 
+/* Who has no message to come is told of its eviction all the same. */
+static void
+test_evicted_with_nothing_to_come(void **state)
+{
+    struct bus *b = *state;
+    struct leat_msg m;
+    leat_sub *s;
+    leat_pub *p;
+
+    bus_topic(b, "sub.evict.idle", 64, LEAT_MEMORY);
+    p = bus_pub(b, "sub.evict.idle", LEAT_NO_WAIT);
+    s = bus_sub(b, "sub.evict.idle", LEAT_GATING, LEAT_LATEST);
+    bus_send(p, 1, 16);
+    bus_expect(s, 1, 16);
+    ring_cursor_evict(&s->map.view, (uint32_t)(s->ring.line - ring_cursor(&s->map.view, 0)));
+    assert_int_equal(leat_sub_receive(s, &m), -ESTALE);
+    assert_int_equal(leat_sub_receive_many(s, &m, 1), -ESTALE);
+    leat_sub_close(s);
+    leat_pub_close(p);
+}
+
 static void
 test_seek(void **state)
 {
@@ -617,6 +638,7 @@ main(void)
         cmocka_unit_test(test_gating_holds),
         cmocka_unit_test(test_too_many_held),
         cmocka_unit_test(test_evicted),
+        cmocka_unit_test(test_evicted_with_nothing_to_come),
         cmocka_unit_test(test_seek),
         cmocka_unit_test(test_seek_time),
         cmocka_unit_test(test_named),

@@ -12,7 +12,7 @@
 
 #define IN_RING 1 /* token[1] of a message that stands in shared memory; else it is its block */
 #define TURNS 64  /* between ring and log in one call */
-#define POST_NS 1000000 /* so long at most after a release waiting publishers are told */
+#define POST_NS 1000000 /* waiting publishers are woken for a few slots once in so long */
 
 /* --- telling others --------------------------------------------------------------------------- */
 
@@ -62,8 +62,9 @@ leat__sub_post(struct leat_sub *s)
     post(s, true);
 }
 
-/* After a release. A publisher that waits hears of it within POST_NS, however few slots it is
- * about. */
+/* After a release. A publisher that waits finds the place at once, however few slots it is about: this
+ * may be the last call for long, and who stands still is evicted. Being woken, which is dear, it can
+ * have once in POST_NS; it looks by itself, too. */
 static inline void
 owe(struct leat_sub *s)
 {
@@ -72,10 +73,10 @@ owe(struct leat_sub *s)
     } else if (s->gating &&
                SHM_UNLIKELY(atom_load_relaxed(&ring_control(&s->map.view)->space) & 1u)) {
         int64_t now = leat__now();
-        if (now - s->posted_ns < POST_NS)
-            return;
-        s->posted_ns = now;
-        post(s, true);
+        bool wake = now - s->posted_ns >= POST_NS;
+        if (wake)
+            s->posted_ns = now;
+        post(s, wake);
     }
 }
 

@@ -256,6 +256,34 @@ test_evicted(void **state)
     leat_pub_close(p);
 }
 
+/* A publisher that waits finds what was released, also if no other call comes for long. */
+static void
+test_waiting_publishers_find_a_release(void **state)
+{
+    struct bus *b = *state;
+    struct ring_control *c;
+    leat_sub *s;
+    leat_pub *p;
+
+    bus_topic(b, "sub.release", 256, LEAT_MEMORY);
+    p = bus_pub(b, "sub.release", LEAT_NO_WAIT);
+    s = bus_sub(b, "sub.release", LEAT_GATING, LEAT_LATEST);
+    for (uint64_t n = 1; n <= 3; n++)
+        bus_send(p, n, 16);
+    c = ring_control(&s->map.view);
+    assert_true(s->owed_most > 3);
+    (void)shm_event_arm(&c->space);
+    for (uint64_t n = 1; n <= 3; n++) {
+        /* As if they had been woken just now. */
+        s->posted_ns = leat__now() + 1000000000;
+        bus_expect(s, n, 16);
+        assert_int_equal(atom_load_relaxed(&s->ring.line->pos), n + 1);
+        assert_true(atom_load_relaxed(&c->space) & 1u);
+    }
+    leat_sub_close(s);
+    leat_pub_close(p);
+}
+
 /* Who has no message to come is told of its eviction all the same. */
 static void
 test_evicted_with_nothing_to_come(void **state)
@@ -638,6 +666,7 @@ main(void)
         cmocka_unit_test(test_gating_holds),
         cmocka_unit_test(test_too_many_held),
         cmocka_unit_test(test_evicted),
+        cmocka_unit_test(test_waiting_publishers_find_a_release),
         cmocka_unit_test(test_evicted_with_nothing_to_come),
         cmocka_unit_test(test_seek),
         cmocka_unit_test(test_seek_time),

@@ -7,10 +7,10 @@
  * message that is received. */
 #include "tests/crash/bus.h"
 #include "tests/crash/yardstick.h"
+#include "tests/support/pause.h"
 
 #include <errno.h>
 #include <inttypes.h>
-#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -106,7 +106,7 @@ hush(struct trial *t, const struct bus_case *bc)
         return;
     s = &stage_guest(&t->b, bc->asleep.who)->proc;
     while (s->asleep && stepper_letter(s->pid) != 'S' && stepper_letter(s->pid) != 't')
-        (void)sched_yield();
+        pause_briefly();
 }
 
 /* Who waited has got what it waited for. */

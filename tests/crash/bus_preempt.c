@@ -2,10 +2,10 @@
  * in it, then A goes on, or is dead. Instead of a call of B's there may be the daemon's pass over what B, dead in a
  * claim, has left. (What interrupts the daemon: daemon_stops.c.) */
 #include "tests/crash/bus.h"
+#include "tests/support/pause.h"
 
 #include <errno.h>
 #include <inttypes.h>
-#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/syscall.h>
@@ -152,7 +152,7 @@ pass(struct duel *d)
     while (is_unnoticed(d->t, pid) || !stage_daemon_rests(&d->t->b)) {
         if (time(NULL) > until)
             return trial_complain(d->t, d->k, "the daemon does not notice a death");
-        (void)sched_yield();
+        pause_briefly();
     }
     return true;
 }

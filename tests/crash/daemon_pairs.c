@@ -3,10 +3,10 @@
 #include "tests/crash/work.h"
 
 #include "shm/testpoint.h"
+#include "tests/support/pause.h"
 
 #include <errno.h>
 #include <inttypes.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -105,7 +105,7 @@ await(const struct couple *c, pid_t pid)
             return complain(c, "it cannot be started again");
         if (time(NULL) > until)
             return complain(c, "something is left behind");
-        (void)sched_yield();
+        pause_briefly();
     }
     return true;
 }

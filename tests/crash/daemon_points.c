@@ -2,8 +2,8 @@
 #include "tests/crash/work.h"
 
 #include "shm/testpoint.h"
+#include "tests/support/pause.h"
 
-#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -33,7 +33,7 @@ work_with_point(struct trial *t, const struct work *w, uint64_t k)
         if (time(NULL) > until)
             return work_complain(
                 t, k, done ? "the daemon does not do its part" : "the call does not return");
-        (void)sched_yield();
+        pause_briefly();
     }
     trial_note(t, w->c.who);
     return work_go_on(t, w, k);

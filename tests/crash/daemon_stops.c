@@ -9,11 +9,11 @@
  *            reads between two of them, and what may come between those, crash_ring interrupts. */
 #include "tests/crash/chase.h"
 #include "tests/crash/work.h"
+#include "tests/support/pause.h"
 
 #include <errno.h>
 #include <inttypes.h>
 #include <poll.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -66,7 +66,7 @@ judge(struct pursuit *p)
     time_t until = time(NULL) + TRIAL_PATIENCE_S;
 
     while (!p->guest_done && stepper_letter(p->guest) != 'S' && time(NULL) <= until) {
-        (void)sched_yield();
+        pause_briefly();
         look_at_guest(p);
     }
     p->wrong = trial_judge(p->t, is_dead_guest(p) ? 1u << p->w->c.who : 0);
@@ -146,7 +146,7 @@ follow(struct pursuit *p)
             chase_let_go(&p->chase);
             return false;
         } else {
-            (void)sched_yield();
+            pause_briefly();
         }
         if (time(NULL) > until)
             p->wrong = "the daemon does not do its part";
@@ -220,7 +220,7 @@ late_disk(struct trial *t)
             if (time(NULL) > until)
                 return work_complain(t, 0,
                                      "what was acknowledged is not saved when the disk is late");
-            (void)sched_yield();
+            pause_briefly();
         }
     }
     t->r.figures.cases++;
@@ -245,7 +245,7 @@ follow_start(struct pursuit *p, int ready)
     while (!p->wrong) {
         enum chase_stop stop = chase_poll(&p->chase);
         if (stop == CHASE_NOTHING) {
-            (void)sched_yield();
+            pause_briefly();
             continue;
         }
         if (stop == CHASE_ENDED)

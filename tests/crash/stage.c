@@ -2,11 +2,11 @@
 
 #include "shm/name.h"
 #include "shm/segment.h"
+#include "tests/support/pause.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -457,7 +457,7 @@ stage_leave(struct stage *b)
                 return failed(b->topic.name, "the daemon does not clean up after a guest");
             if (!stage_tend(b))
                 return false;
-            (void)sched_yield();
+            pause_briefly();
         }
     }
     return true;

@@ -18,6 +18,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "tests/support/pause.h"
+
 unsigned stepper_patience_s = 5;
 
 /* Where a call returns to, and an instruction that asks the kernel something on the parent's behalf. */
@@ -256,7 +258,7 @@ stepper_settle(struct stepper *s)
         return STEPPER_GONE;
     }
     while (time(NULL) <= deadline) {
-        (void)sched_yield();
+        pause_briefly();
         if (waitpid(s->pid, &status, __WALL | WNOHANG) == s->pid)
             return verdict(s, status);
         if (stepper_letter(s->pid) != 'S')

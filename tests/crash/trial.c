@@ -2,10 +2,11 @@
 
 #include <errno.h>
 #include <inttypes.h>
-#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
+
+#include "tests/support/pause.h"
 
 #define READS_MAX 100000
 #define UNACKED_MAX 32
@@ -202,7 +203,7 @@ trial_await_settled(struct trial *t, pid_t pid)
             return trial_complain(t, 0, "the daemon leaves something behind of a dead process");
         if (!stage_tend(&t->b))
             return false;
-        (void)sched_yield();
+        pause_briefly();
     }
     return true;
 }

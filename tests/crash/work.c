@@ -1,10 +1,11 @@
 #include "tests/crash/work.h"
 
 #include <inttypes.h>
-#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
+
+#include "tests/support/pause.h"
 
 /* A claim of three messages takes about so many instructions. */
 #define CLAIM_STEPS 200
@@ -123,7 +124,7 @@ ask_again(struct trial *t, const struct work *w, uint64_t k)
         }
     }
     while (stage_lines(&t->b, g->proc.pid) != 1 && time(NULL) <= until && stage_tend(&t->b))
-        (void)sched_yield();
+        pause_briefly();
     return stage_lines(&t->b, g->proc.pid) == 1 ||
            work_complain(t, k, "a guest has more lines than it knows of, or fewer");
 }

@@ -21,6 +21,7 @@ BEGIN {
     ban("abort exit quick_exit err errx warn warnx", "libraries never end the process", library)
     ban("assert", "a bad value is -EBADMSG; of constants use _Static_assert", library)
     ban("sleep usleep nanosleep clock_nanosleep", "wait for a condition, not for time", "^tests/")
+    ban("sched_yield", "use pause_briefly: who yields in a loop starves others", "^tests/")
     ban("rand srand random srandom", "take numbers from a seed that is printed", "^tests/")
     for (word in reason)
         called[word] = word !~ /^(__sync|__atomic|_Atomic|stdatomic\.h|volatile|stdout|stderr)$/

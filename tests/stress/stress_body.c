@@ -2,7 +2,6 @@
 
 #include <errno.h>
 #include <pthread.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -12,6 +11,8 @@
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+#include "tests/support/pause.h"
 
 /* Looks before a sleep: enough that both ways of waiting are taken. */
 #define LOOKS 20
@@ -95,7 +96,7 @@ wait_for_room(struct stress *s, struct ring_publisher *p, struct stress_worker *
     uint32_t v;
 
     if (looks < LOOKS) {
-        sched_yield();
+        pause_briefly();
         return;
     }
     v = shm_event_arm(word);
@@ -157,7 +158,7 @@ stress_publish(struct stress *s, uint16_t index, uint32_t life, uint64_t message
         wake_after(&p, seq + n - 1);
         /* Who waits for nobody would be through before readers have begun. */
         if (s->plan.when_full == RING_OVERWRITE && !prng_below(&rng, 64))
-            sched_yield();
+            pause_briefly();
     }
     fixture_publisher_drop(&p);
 }
@@ -313,7 +314,7 @@ wait_for_message(struct receiver *c, uint64_t looks, struct ring_msg *ret)
     if (c->gates)
         release(c);
     if (looks < LOOKS) {
-        sched_yield();
+        pause_briefly();
         return RING_NONE;
     }
     v = shm_event_arm(word);

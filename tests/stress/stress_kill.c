@@ -8,7 +8,6 @@
 
 #include <cmocka.h>
 
-#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/wait.h>
@@ -17,6 +16,7 @@
 
 #include "shm/testpoint.h"
 #include "tests/stress/stress_body.h"
+#include "tests/support/pause.h"
 
 #define PUBLISHERS 3
 #define READERS 2 /* gate from the first message to the last */
@@ -220,7 +220,7 @@ run(uint64_t deaths)
             next = done + prng_below(&d.rng, 2000);
             kill_somebody();
         } else if (pid <= 0) {
-            sched_yield();
+            pause_briefly();
         }
     }
 }

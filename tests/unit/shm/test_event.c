@@ -8,7 +8,6 @@
 
 #include <errno.h>
 #include <pthread.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -19,6 +18,7 @@
 
 #include "shm/event.h"
 #include "tests/support/fixture.h"
+#include "tests/support/pause.h"
 
 #define LONG_NS 60000000000ll
 
@@ -128,7 +128,7 @@ a_signal_ends_a_wait(void **state)
         prctl(PR_SET_PDEATHSIG, SIGKILL);
         while (!atom_load_acquire(&s->seen)) {
             kill(parent, SIGUSR1);
-            sched_yield();
+            pause_briefly();
         }
         _exit(0);
     }
@@ -192,7 +192,7 @@ wake_through(struct shared *s, enum shm_barrier mode, uint64_t n)
         if (shm_event_claim(&s->word))
             shm_event_wake(&s->word);
         while (atom_load_acquire(&s->seen) < i)
-            sched_yield();
+            pause_briefly();
     }
 }
 
@@ -258,7 +258,7 @@ one_wake_up_wakes_all(void **state)
     for (int i = 0; i < 8; i++)
         assert_int_equal(pthread_create(&threads[i], NULL, wait_once, s), 0);
     while (atom_load_relaxed(&s->seen) < 8)
-        sched_yield();
+        pause_briefly();
     assert_true(shm_event_claim(&s->word));
     shm_event_wake(&s->word);
     for (int i = 0; i < 8; i++)
@@ -282,7 +282,7 @@ the_dead_leave_nothing_that_matters(void **state)
         _exit(0);
     }
     while (atom_load_relaxed(&s->seen) < 1)
-        sched_yield();
+        pause_briefly();
     kill(child, SIGKILL);
     assert_int_equal(waitpid(child, NULL, 0), child);
     assert_true(shm_event_claim(&s->word));
@@ -290,7 +290,7 @@ the_dead_leave_nothing_that_matters(void **state)
 
     assert_int_equal(pthread_create(&sleeper, NULL, wait_once, s), 0);
     while (atom_load_relaxed(&s->seen) < 2)
-        sched_yield();
+        pause_briefly();
     shm_event_bump(&s->word);
     assert_int_equal(pthread_join(sleeper, NULL), 0);
     munmap(s, 4096);

@@ -176,16 +176,16 @@ take_all(struct subscriber *g, struct leat_msg *m, uint32_t n)
     return 0;
 }
 
-/* Now and then it rests, and holds what it has. */
+/* Now and then it rests, and holds what it has; not any more when nothing new comes, and millions may be left to read. */
 static void
 rest(struct subscriber *g)
 {
     uint64_t until;
 
-    if (!g->how.rest_ms || prng_below(&g->random, 200))
+    if (!g->how.rest_ms || atom_load_relaxed(&g->p->stop) || prng_below(&g->random, 200))
         return;
     until = party_now_ns() + 1000000 * prng_below(&g->random, g->how.rest_ms);
-    while (party_now_ns() < until && !party_leaving)
+    while (party_now_ns() < until && !party_leaving && !atom_load_relaxed(&g->p->stop))
         party_breathe();
     g->last_ns = 0;
 }

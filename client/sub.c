@@ -385,14 +385,16 @@ leat_sub_receive_many(leat_sub *sub, struct leat_msg *ret, unsigned n)
 
 /* --- release ---------------------------------------------------------------------------------- */
 
+/* The floor goes up to the first that is held. If none is in a whole lap none is at all, and a hostile ring can have led the reader
+ * further ahead than could be counted. */
 static void
 let_go(struct leat_sub *s, uint64_t seq)
 {
-    uint64_t mask = s->map.view.mask;
+    uint64_t mask = s->map.view.mask, lap = s->floor + mask;
 
     s->counts[seq & mask]--;
     while (s->floor < s->ring.next && !s->counts[s->floor & mask])
-        s->floor++;
+        s->floor = s->floor < lap ? s->floor + 1 : s->ring.next;
 }
 
 /* What was read was not the message. A durable reader goes back to it, others have lost it. */

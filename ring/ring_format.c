@@ -150,15 +150,15 @@ void
 ring_repair_header(struct ring_view *v)
 {
     struct shm_header *is = (struct shm_header *)(void *)v->control, want;
+    const unsigned char *bytes = (const unsigned char *)&want;
 
     memcpy(&want, ring_header(v), sizeof want);
     atom_store_relaxed(&want.magic, SHM_MAGIC);
     want.kind = SHM_KIND_CONTROL;
     want.size = v->geo.control_size;
-    if (!memcmp(is, &want, sizeof want))
+    if (!memcmp(v->control, bytes, sizeof want))
         return;
-    memcpy((unsigned char *)is + sizeof is->magic, (unsigned char *)&want + sizeof want.magic,
-           sizeof want - sizeof want.magic);
+    memcpy(v->control + sizeof is->magic, bytes + sizeof is->magic, sizeof want - sizeof is->magic);
     atom_store_release(&is->magic, SHM_MAGIC); /* release: MAGIC */
 }
 

@@ -30,7 +30,7 @@
 #define LEAT__ATTEMPTS 4     /* to open what a daemon that starts may take back */
 #define LEAT__EVER INT64_MAX /* a deadline that never comes */
 /* How what lies in a store, or in a copy from anywhere, is opened: a pipe may stand there, and nobody waits for its other end. */
-#define LEAT__READ (O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK)
+#define LEAT__READ (O_RDONLY | O_NOCTTY | O_NONBLOCK)
 
 /* --- time and life (conn.c) ------------------------------------------------------------------- */
 

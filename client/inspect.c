@@ -189,7 +189,7 @@ read_small(const char *folder, const char *name, void *buf, size_t size)
     int fd;
 
     (void)snprintf(path, sizeof path, "%s/%s", folder, name);
-    fd = open(path, LEAT__READ);
+    fd = open(path, LEAT__READ | O_CLOEXEC);
     if (fd < 0)
         return -errno;
     n = pread(fd, buf, size, 0);
@@ -413,7 +413,7 @@ next_kept(struct leat_inspect *i, uint32_t *index, struct leat_inspect_sub *ret)
     if (!i->scan.folder[0])
         return 0;
     (void)snprintf(path, sizeof path, "%s/cursors", i->scan.folder);
-    fd = open(path, LEAT__READ);
+    fd = open(path, LEAT__READ | O_CLOEXEC);
     if (fd < 0)
         return 0;
     for (uint32_t n = (uint32_t)shm_max(*index, base) - base; n < LIMIT_CURSORS * 16; n++) {

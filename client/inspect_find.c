@@ -95,7 +95,7 @@ name_of_copy(const char *folder, const char *entry, char ret[LIMIT_TOPIC_NAME + 
     n = snprintf(path, sizeof path, "%s/%s", folder, entry);
     if (n <= 0 || n >= (int)sizeof path)
         return false;
-    fd = open(path, LEAT__READ);
+    fd = open(path, LEAT__READ | O_CLOEXEC);
     if (fd < 0)
         return false;
     good =
@@ -172,10 +172,10 @@ find_copies(const struct leat_inspect *i, const char *topic, int *ret_data, int 
     closedir(d);
     if (n < 0 || n >= (int)(sizeof path - sizeof CONTROL))
         return -ENOENT;
-    *ret_data = open(path, LEAT__READ);
+    *ret_data = open(path, LEAT__READ | O_CLOEXEC);
     r = *ret_data < 0 ? -errno : 0;
     memcpy(path + n - (sizeof DATA - 1), CONTROL, sizeof CONTROL);
-    *ret_control = open(path, LEAT__READ);
+    *ret_control = open(path, LEAT__READ | O_CLOEXEC);
     return r;
 }
 
@@ -228,7 +228,7 @@ read_lock(struct leat_inspect *i)
     int fd;
 
     (void)snprintf(path, sizeof path, "%s.lock", i->path);
-    fd = open(path, LEAT__READ);
+    fd = open(path, LEAT__READ | O_CLOEXEC);
     if (fd < 0)
         return -errno;
     n = read(fd, text, sizeof text - 1);

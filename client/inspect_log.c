@@ -110,7 +110,7 @@ use_index(struct leat__scan *s, uint64_t seq)
 
     log_index_name(s->first, name);
     (void)snprintf(path, sizeof path, "%s/%s", s->folder, name);
-    fd = open(path, LEAT__READ);
+    fd = open(path, LEAT__READ | O_CLOEXEC);
     if (fd < 0)
         return;
     file = !fstat(fd, &st) && st.st_size > 0 && st.st_size <= INDEX_MAX ? malloc((size_t)st.st_size)
@@ -141,7 +141,7 @@ open_segment(struct leat__scan *s, uint64_t first)
         return -ENOMEM;
     log_segment_name(first, name);
     (void)snprintf(path, sizeof path, "%s/%s", s->folder, name);
-    s->fd = open(path, LEAT__READ);
+    s->fd = open(path, LEAT__READ | O_CLOEXEC);
     if (s->fd < 0)
         return -errno;
     source = log_fd_source(&s->fd);

@@ -14,7 +14,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define MIB (1u << 20)
+#define MIB (1ull << 20)
 
 int verb_bench(int argc, char **argv);
 
@@ -557,7 +557,7 @@ start_daemon(struct bench *b, const char *dir)
     int ready[2];
     ssize_t n;
 
-    if (pipe(ready))
+    if (pipe2(ready, O_CLOEXEC))
         return -1;
     find_leatd(b);
     (void)snprintf(b->bus, sizeof b->bus, "%s/bus", dir);
@@ -565,7 +565,7 @@ start_daemon(struct bench *b, const char *dir)
     (void)snprintf(fd, sizeof fd, "%d", ready[1]);
     b->daemon = fork();
     if (!b->daemon) {
-        (void)close(ready[0]);
+        (void)fcntl(ready[1], F_SETFD, 0); /* this one goes along */
         /* Out of the terminal's reach, so that an interrupted benchmark still cleans up after itself. */
         (void)setsid();
         (void)execlp(b->leatd, "leatd", "--socket", b->bus, "--store", store, "--ready-fd", fd,

@@ -321,7 +321,7 @@ control_name(const char *data, char ret[PATH_MAX])
 static int
 map_file(const char *path, void **ret, uint64_t *ret_size)
 {
-    int fd = open(path, LEAT__READ), r;
+    int fd = open(path, LEAT__READ | O_CLOEXEC), r;
 
     if (fd < 0)
         return -errno;

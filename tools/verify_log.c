@@ -22,7 +22,7 @@
 int
 verify_read(const char *path, uint64_t most, void **ret, uint64_t *ret_size)
 {
-    int fd = open(path, LEAT__READ), r = 0;
+    int fd = open(path, LEAT__READ | O_CLOEXEC), r = 0;
     struct stat st;
     uint64_t have = 0;
     unsigned char *data;
@@ -264,7 +264,7 @@ previous_hash(const char *folder, uint64_t first)
 
     log_segment_name(first, name);
     (void)snprintf(path, sizeof path, "%s/%s", folder, name);
-    fd = open(path, LEAT__READ);
+    fd = open(path, LEAT__READ | O_CLOEXEC);
     if (fd < 0)
         return 0;
     source = log_fd_source(&fd);

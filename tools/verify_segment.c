@@ -224,7 +224,7 @@ open_segment(struct walk *w)
 
     log_segment_name(w->segment->first, name);
     (void)snprintf(w->path, sizeof w->path, "%s/%s", w->segment->folder, name);
-    w->fd = open(w->path, LEAT__READ | O_NOFOLLOW);
+    w->fd = open(w->path, LEAT__READ | O_CLOEXEC | O_NOFOLLOW);
     r = w->fd < 0 || fstat(w->fd, &w->st) ? -errno : 0;
     source = log_fd_source(&w->fd);
     r = r ? r : log_segment_check(&source, &w->header);
@@ -328,7 +328,7 @@ verify_unbegun(struct verify *v, const char *folder, uint64_t first)
 
     log_segment_name(first, name);
     (void)snprintf(path, sizeof path, "%s/%s", folder, name);
-    fd = open(path, LEAT__READ | O_NOFOLLOW);
+    fd = open(path, LEAT__READ | O_CLOEXEC | O_NOFOLLOW);
     buf = fd < 0 ? NULL : malloc(LOG_BATCH_MAX);
     if (!buf || !v->topic_id || fstat(fd, &st))
         goto out;

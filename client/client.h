@@ -275,6 +275,13 @@ struct leat_sub {
 /* leat__sub_post publishes position and counters, and wakes publishers that wait for the space. */
 void leat__sub_post(struct leat_sub *sub);
 
+/* leat__sub_next is the first number of which nothing has been told: behind it may be a gap that is still to be told. */
+static inline uint64_t
+leat__sub_next(const struct leat_sub *sub)
+{
+    return sub->gap_lost ? sub->gap_first : sub->ring.next;
+}
+
 /* leat__sub_ready says whether a receive would give something now: 1, 0, or what receive would say.
  */
 int leat__sub_ready(struct leat_sub *sub);

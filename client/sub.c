@@ -397,17 +397,21 @@ let_go(struct leat_sub *s, uint64_t seq)
         s->floor = s->floor < lap ? s->floor + 1 : s->ring.next;
 }
 
-/* What was read was not the message. A durable reader goes back to it, others have lost it. */
+/* What was read was not the message. A durable reader goes back to it, others have lost it. A gap that was to be told lies behind
+ * the message: what is gone is found once more from there on. */
 static int __attribute__((noinline)) stale(struct leat_sub *s, uint64_t seq)
 {
+    uint64_t next = leat__sub_next(s);
+
     s->stale++;
     if (!s->durable) {
         s->lost++;
         s->received--;
-    } else if (seq < s->ring.next) {
-        s->high = shm_max(s->high, s->ring.next);
-        s->again_until = shm_max(s->again_until, s->ring.next);
+    } else if (seq < next) {
+        s->high = shm_max(s->high, next);
+        s->again_until = shm_max(s->again_until, next);
         s->ring.next = seq;
+        s->gap_lost = 0;
         s->plain_until = 0;
         s->from_log = true;
         leat__replay_stop(s);
@@ -471,7 +475,7 @@ leat_sub_ack(leat_sub *sub, uint64_t seq)
         return leat__fail(sub->bus, -EINVAL,
                           "the subscription of topic '%s' has no name: nothing is kept of it",
                           sub->map.name);
-    if (!seq || seq >= shm_max(sub->high, sub->ring.next))
+    if (!seq || seq >= shm_max(sub->high, leat__sub_next(sub)))
         return leat__fail(sub->bus, -EINVAL, "message %llu of topic '%s' has not been received yet",
                           (unsigned long long)seq, sub->map.name);
     if (seq < sub->acked)
@@ -490,7 +494,7 @@ leat_sub_ack(leat_sub *sub, uint64_t seq)
 int
 leat_sub_stat(leat_sub *sub, struct leat_sub_stat *ret)
 {
-    uint64_t tail, durable;
+    uint64_t tail, durable, next;
 
     if (!sub || !ret)
         return -EINVAL;
@@ -498,14 +502,15 @@ leat_sub_stat(leat_sub *sub, struct leat_sub_stat *ret)
         return -ECHILD;
     tail = atom_load_acquire(ring_tail(&sub->map.view));                /* acquire: CLAIM */
     durable = atom_load_acquire(&ring_daemon(&sub->map.view)->durable); /* acquire: DURABLE */
+    next = leat__sub_next(sub);
     *ret = (struct leat_sub_stat){
         .received = sub->received,
         .lost = sub->lost,
         .stale = sub->stale,
         .waits = sub->waits,
-        .next = sub->ring.next,
+        .next = next,
         .acked = sub->acked,
-        .lag = tail > sub->ring.next ? tail - sub->ring.next : 0,
+        .lag = tail > next ? tail - next : 0,
         .from_log = sub->from_log,
         .held = (uint32_t)sub->held,
     };

@@ -344,7 +344,7 @@ leat_sub_seek(leat_sub *sub, const struct leat_position *to)
     r = find_position(sub, to, &target);
     if (r)
         return r;
-    sub->high = shm_max(sub->high, sub->ring.next);
+    sub->high = shm_max(sub->high, leat__sub_next(sub));
     if (atom_load_relaxed(sub->word_at) != atom_load_relaxed(&sub->word))
         r = reattach(sub, target);
     else if (sub->gating)

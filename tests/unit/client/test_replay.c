@@ -118,6 +118,18 @@ test_middle(void **state)
     leat_pub_close(p);
 }
 
+/* Sends what is longer than a slot until the log has lost all that is below `seq`; the last number. */
+static uint64_t
+send_until_lost(const leat_sub *s, leat_pub *p, uint64_t sent, uint64_t seq)
+{
+    while (atom_load_relaxed(&ring_daemon(&s->map.view)->log_first) < seq) {
+        sent++;
+        assert_int_equal(bus_send(p, sent, 200), sent);
+        assert_int_equal(leat_pub_wait_durable(p, sent, 10000000000), 0);
+    }
+    return sent;
+}
+
 /* The log keeps less than the ring: nothing is lost that either of them has. */
 static void
 test_short_retention(void **state)
@@ -126,8 +138,7 @@ test_short_retention(void **state)
     struct leat_topic_options o = LEAT_TOPIC_OPTIONS_INIT;
     struct leat_position to = {.start = LEAT_AT_SEQ};
     const uint64_t depth = 65536;
-    uint64_t sent = depth, first = 0;
-    const struct ring_daemon *d;
+    uint64_t sent = depth;
     struct leat_msg m;
     leat_sub *s;
     leat_pub *p;
@@ -140,20 +151,16 @@ test_short_retention(void **state)
     assert_int_equal(leat_topic_create(b->bus, "log.short", &o), 0);
     p = bus_pub(b, "log.short", 0);
     s = bus_sub(b, "log.short", LEAT_DURABLE, LEAT_LATEST);
-    d = ring_daemon(&s->map.view);
     for (uint64_t n = 1; n <= sent; n++)
         assert_int_equal(bus_send(p, n, 200), n);
     /* The ring has begun to go round, and the log begins in the middle of it. */
-    while (first < depth / 2) {
-        sent++;
-        assert_int_equal(bus_send(p, sent, 200), sent);
-        assert_int_equal(leat_pub_wait_durable(p, sent, 10000000000), 0);
-        first = atom_load_relaxed(&d->log_first);
-    }
+    sent++;
+    assert_int_equal(bus_send(p, sent, 200), sent);
+    sent = send_until_lost(s, p, sent, depth / 2);
     assert_int_equal(leat_sub_receive(s, &m), LEAT_GAP);
     assert_int_equal(m.first + m.lost, ring_oldest(&s->map.view));
     to.value = sent - depth + 10;
-    assert_true(to.value < first);
+    assert_true(to.value < atom_load_relaxed(&ring_daemon(&s->map.view)->log_first));
     assert_int_equal(leat_sub_seek(s, &to), 0);
     for (uint64_t n = to.value; n <= sent; n++)
         assert_int_equal(bus_expect(s, n, 200), n);
@@ -247,6 +254,55 @@ test_stale_comes_again(void **state)
     assert_int_equal(stat.stale, 3);
     assert_int_equal(stat.received, 300);
     assert_int_equal(stat.lost, 0);
+    leat_sub_close(s);
+    leat_pub_close(p);
+}
+
+/* It goes back while a gap is still to be told: what is gone is told from where it stands then. */
+static void
+test_stale_before_a_gap(void **state)
+{
+    struct bus *b = *state;
+    struct leat_topic_options o = LEAT_TOPIC_OPTIONS_INIT;
+    uint64_t sent, next = 4;
+    struct leat_msg held[3], m;
+    struct leat_sub_stat stat;
+    leat_sub *s;
+    leat_pub *p;
+
+    o.depth = 64;
+    o.lane_size = 65536;
+    o.durability = LEAT_DISK;
+    o.retention_bytes = 1u << 20;
+    assert_int_equal(leat_topic_create(b->bus, "log.stalegap", &o), 0);
+    p = bus_pub(b, "log.stalegap", 0);
+    s = bus_sub(b, "log.stalegap", LEAT_DURABLE, LEAT_LATEST);
+    send_run(p, 1, 3);
+    assert_int_equal(leat_sub_receive_many(s, held, 3), 3);
+    for (sent = 4; sent <= 300; sent++)
+        assert_int_equal(bus_send(p, sent, 200), sent);
+    sent--;
+    assert_int_equal(bus_expect(s, next, 200), next);
+    assert_int_equal(is_from_log(s), 1);
+    /* The segment that it reads has lost its name, and the next one too. */
+    sent = send_until_lost(s, p, sent, sent);
+    sent = send_until_lost(s, p, sent, sent + 1);
+    while (!s->gap_lost) {
+        next++;
+        assert_int_equal(bus_expect(s, next, 200), next);
+        assert_int_equal(leat_sub_wait(s, 10000000000), 1);
+    }
+    assert_int_equal(leat_sub_stat(s, &stat), 0);
+    assert_int_equal(stat.next, next + 1);
+    assert_int_equal(leat_sub_release(s, &held[1]), -ESTALE);
+    assert_int_equal(leat_sub_release(s, &held[0]), -ESTALE);
+    assert_int_equal(leat_sub_wait(s, 10000000000), 1);
+    assert_int_equal(leat_sub_release(s, &held[2]), -ESTALE);
+    assert_int_equal(leat_sub_receive(s, &m), LEAT_GAP);
+    assert_int_equal(m.first, 1);
+    assert_true(m.lost > next);
+    for (next = m.first + m.lost; next <= sent; next++)
+        assert_int_equal(bus_expect(s, next, 200), next);
     leat_sub_close(s);
     leat_pub_close(p);
 }
@@ -514,6 +570,7 @@ main(void)
         cmocka_unit_test(test_held),
         cmocka_unit_test(test_pieces),
         cmocka_unit_test(test_stale_comes_again),
+        cmocka_unit_test(test_stale_before_a_gap),
         cmocka_unit_test(test_daemon_away),
         cmocka_unit_test(test_after_reboot),
         cmocka_unit_test(test_damaged_batch),

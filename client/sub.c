@@ -415,6 +415,8 @@ static int __attribute__((noinline)) stale(struct leat_sub *s, uint64_t seq)
         s->plain_until = 0;
         s->from_log = true;
         leat__replay_stop(s);
+        if (s->fd)
+            leat__fd_poke(s);
     }
     return leat__fail(s->bus, -ESTALE,
                       "message %llu of topic '%s' was overwritten while it was held (depth %llu)",

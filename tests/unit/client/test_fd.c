@@ -201,6 +201,40 @@ test_durable_only(void **state)
     leat_pub_close(p);
 }
 
+/* Going back at a release makes something to receive, without anybody publishing. */
+static void
+test_stale(void **state)
+{
+    struct bus *b = *state;
+    uint64_t next = 2;
+    struct leat_msg held;
+    leat_sub *s;
+    leat_pub *p;
+    int fd;
+
+    bus_topic(b, "fd.stale", 64, LEAT_DISK);
+    p = bus_pub(b, "fd.stale", 0);
+    s = bus_sub(b, "fd.stale", LEAT_DURABLE, LEAT_LATEST);
+    fd = leat_sub_fd(s);
+    bus_send(p, 1, 16);
+    assert_int_equal(leat_sub_receive(s, &held), 1);
+    for (uint64_t n = 2; n <= 300; n++)
+        bus_send(p, n, 16);
+    while (next <= 300) {
+        assert_true(is_readable(fd, 10000));
+        next += drain(s, next);
+    }
+    assert_false(is_readable(fd, 0));
+    assert_int_equal(leat_sub_release(s, &held), -ESTALE);
+    assert_true(is_readable(fd, 0));
+    for (next = 1; next <= 300;) {
+        assert_true(is_readable(fd, 10000));
+        next += drain(s, next);
+    }
+    leat_sub_close(s);
+    leat_pub_close(p);
+}
+
 /* A reader of the log goes on when the daemon is back, without anybody calling. */
 static void
 test_daemon_away(void **state)
@@ -252,7 +286,7 @@ run(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_readable),     cmocka_unit_test(test_epoll_loop),
         cmocka_unit_test(test_other_thread), cmocka_unit_test(test_durable_only),
-        cmocka_unit_test(test_daemon_away),
+        cmocka_unit_test(test_stale),        cmocka_unit_test(test_daemon_away),
     };
 
     return cmocka_run_group_tests(tests, bus_setup, bus_teardown);

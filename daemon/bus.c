@@ -108,6 +108,12 @@ directory_of(const char *path, char ret[CONFIG_PATH])
     return 0;
 }
 
+static void
+prefix_guard(const struct bus *bus, char ret[PATH_MAX])
+{
+    (void)snprintf(ret, PATH_MAX, "/dev/shm/%s" BUS_GUARD, bus->prefix);
+}
+
 /* The prefix comes from the socket's real place, so that two spellings of one path are one bus. */
 static int
 open_socket_place(struct bus *bus, char why[WHY_ROOM])
@@ -139,7 +145,7 @@ open_socket_place(struct bus *bus, char why[WHY_ROOM])
     if (r || !c->prefix[0])
         return r;
     /* One that was chosen may be another bus's as well, whose living rings would be adopted. */
-    (void)snprintf(path, sizeof path, "/dev/shm/%s" BUS_GUARD, c->prefix);
+    prefix_guard(bus, path);
     (void)snprintf(what, sizeof what, "prefix %s", c->prefix);
     return lock_take(path, what, &bus->prefix_lock, why);
 }
@@ -550,6 +556,8 @@ close_topics(struct bus *bus, bool keep)
 struct bus *
 bus_close(struct bus *bus)
 {
+    char guard[PATH_MAX];
+
     if (!bus)
         return NULL;
     if (bus->loop) {
@@ -564,7 +572,8 @@ bus_close(struct bus *bus)
     close_fd(&bus->spare_fd);
     close_fd(&bus->store_dirfd);
     close_fd(&bus->store_lock);
-    close_fd(&bus->prefix_lock);
+    prefix_guard(bus, guard);
+    lock_remove(guard, &bus->prefix_lock);
     close_fd(&bus->bus_lock);
     config_free(&bus->config);
     free(bus);

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -65,8 +66,18 @@ lock_patiently(int fd)
     }
 }
 
-int
-lock_take(const char *path, const char *what, int *ret_fd, char why[WHY_ROOM])
+/* Whether the file that was locked still stands there: who gives a lock up for good removes it while he has it. */
+static bool
+is_there(int fd, const char *path)
+{
+    struct stat mine, now;
+
+    return !fstat(fd, &mine) && !lstat(path, &now) && mine.st_dev == now.st_dev &&
+           mine.st_ino == now.st_ino;
+}
+
+static int
+take(const char *path, const char *what, int *ret_fd, char why[WHY_ROOM])
 {
     int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600), r;
 
@@ -77,12 +88,34 @@ lock_take(const char *path, const char *what, int *ret_fd, char why[WHY_ROOM])
         r = why_set(why, -EBUSY, "another leatd (pid %d) serves %.200s", read_pid(fd), what);
     else if (r)
         why_text(why, "cannot lock %.200s: %s", path, strerror(-r));
+    else if (!is_there(fd, path))
+        r = why_set(why, -EAGAIN, "%.200s is taken away again and again", path);
     if (r) {
         close(fd);
         return r;
     }
     *ret_fd = fd;
     return 0;
+}
+
+int
+lock_take(const char *path, const char *what, int *ret_fd, char why[WHY_ROOM])
+{
+    int r = -EAGAIN;
+
+    for (int i = 0; r == -EAGAIN && i < TRIES; i++)
+        r = take(path, what, ret_fd, why);
+    return r;
+}
+
+void
+lock_remove(const char *path, int *fd)
+{
+    if (*fd < 0)
+        return;
+    (void)unlink(path);
+    close(*fd);
+    *fd = -1;
 }
 
 int

@@ -9,6 +9,9 @@
  * held. */
 int lock_take(const char *path, const char *what, int *ret_fd, char why[WHY_ROOM]);
 
+/* lock_remove gives a lock up for good: the file goes as well. */
+void lock_remove(const char *path, int *fd);
+
 /* lock_write replaces the content of a taken lock file. */
 int lock_write(int fd, const char *text);
 

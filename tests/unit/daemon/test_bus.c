@@ -351,7 +351,7 @@ a_prefix_is_one_bus_too(void **state)
     bus_close(bus);
     bus_start(why);
     bus_die();
-    assert_int_equal(unlink(path), 0);
+    assert_int_equal(access(path, F_OK), -1);
 }
 
 int

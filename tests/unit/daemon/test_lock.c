@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -112,6 +113,38 @@ what_it_says_is_not_believed_blindly(void **state)
     close(fd);
 }
 
+/* Whoever waited for a lock that was given up for good has the one that stands there now, and not the file that went. */
+static void
+a_removed_lock_is_nobodys(void **state)
+{
+    int fd, pid, taken[2];
+    pid_t waiter;
+    char byte;
+
+    (void)state;
+    assert_int_equal(pipe2(taken, O_CLOEXEC), 0);
+    assert_int_equal(lock_take(path, "thing", &fd, why), 0);
+    (void)fflush(NULL);
+    waiter = fork();
+    assert_true(waiter >= 0);
+    if (!waiter) {
+        close(fd);
+        while (lock_take(path, "thing", &fd, why))
+            ;
+        (void)!write(taken[1], "", 1);
+        for (;;)
+            (void)pause();
+    }
+    lock_remove(path, &fd);
+    assert_int_equal(fd, -1);
+    assert_int_equal(read(taken[0], &byte, 1), 1);
+    assert_int_equal(lock_holder(path, &pid), -EBADMSG); /* somebody, who has written nothing */
+    assert_int_equal(kill(waiter, SIGKILL), 0);
+    assert_int_equal(waitpid(waiter, NULL, 0), waiter);
+    close(taken[0]);
+    close(taken[1]);
+}
+
 static void
 no_link_is_followed(void **state)
 {
@@ -134,6 +167,7 @@ main(void)
         cmocka_unit_test_setup_teardown(there_is_one_holder, setup, teardown),
         cmocka_unit_test_setup_teardown(what_it_says_is_not_believed_blindly, setup, teardown),
         cmocka_unit_test_setup_teardown(a_dead_holder_gets_more_time, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_removed_lock_is_nobodys, setup, teardown),
         cmocka_unit_test_setup_teardown(no_link_is_followed, setup, teardown),
     };
 

@@ -226,6 +226,19 @@ done_may_submit_again(void **state)
     io_file_close(v->f.io, file.fd);
 }
 
+/* Something to do need not be the end of it: a request that the device had no place for is begun anew by io_reap. */
+static void
+reap_one(struct io *io)
+{
+    unsigned n;
+
+    do {
+        assert_int_equal(io_readable(io, IO_PATIENCE_MS), 1);
+        n = io_reap(io);
+    } while (!n);
+    assert_int_equal(n, 1);
+}
+
 static void
 event_fd_is_readable_exactly_when_something_is_done(void **state)
 {
@@ -245,8 +258,7 @@ event_fd_is_readable_exactly_when_something_is_done(void **state)
         io_submit(v->f.io, &req);
         assert_int_equal(io_readable(v->f.io, 0), 0);
         io_flush(v->f.io);
-        assert_int_equal(io_readable(v->f.io, IO_PATIENCE_MS), 1);
-        assert_int_equal(io_reap(v->f.io), 1);
+        reap_one(v->f.io);
         assert_int_equal(count, round + 1);
     }
     assert_int_equal(io_readable(v->f.io, 20), 0);

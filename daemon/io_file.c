@@ -3,6 +3,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
@@ -50,6 +51,9 @@ void
 io__file_close(struct io *io, int fd)
 {
     (void)io;
+    /* io_uring may keep a description for a while after its last request is done, until a worker of the kernel lets go of it: a
+     * lock shall not wait for that. */
+    (void)flock(fd, LOCK_UN);
     close(fd);
 }
 

@@ -117,6 +117,15 @@ ready_lane(struct topic *t, uint32_t i, char why[WHY_ROOM])
     return 0;
 }
 
+/* A line that its last owner ruined would be handed to every next one, who can only refuse it. */
+static int
+ready_line(struct topic *t, uint32_t i, char why[WHY_ROOM])
+{
+    if (!ring_line_check(&t->memory.view, i))
+        topic_quarantine(t, "the line of publisher %u contradicts itself", i);
+    return topic_serves(t, why);
+}
+
 int
 attach_publisher(struct topic *t, const struct attach_asker *asker, struct wire_answer *answer)
 {
@@ -137,7 +146,9 @@ attach_publisher(struct topic *t, const struct attach_asker *asker, struct wire_
         return why_set(answer->text, -EBUSY,
                        "topic %s: all %u publishers are open (max_publishers)", t->name,
                        v->geo.max_publishers);
-    r = ready_lane(t, i, answer->text);
+    r = ready_line(t, i, answer->text);
+    if (!r)
+        r = ready_lane(t, i, answer->text);
     if (r)
         return r;
     seat = &t->publishers[i];

@@ -500,6 +500,9 @@ struct ring_publisher {
 /* ring_publisher_room says how many pieces of private memory ring_publisher_join wants (2 * depth). */
 uint64_t ring_publisher_room(const struct ring_view *v);
 
+/* ring_line_check says whether a line that nobody owns can be handed to the next publisher. */
+bool ring_line_check(const struct ring_view *v, uint32_t index);
+
 /* ring_publisher_join makes the caller publisher `index`; its entry is already its own. The lane continues where
  * its former owner left it; what that owner's messages still use is reused only once every gating cursor has
  * passed the tail of now (I6). `pieces` lives as long as the publisher. */

@@ -21,6 +21,21 @@ ring_publisher_room(const struct ring_view *v)
     return v->geo.depth * 2;
 }
 
+/* What the next owner goes on from: both words read once. */
+static bool
+line_is_sound(uint64_t head, uint64_t reclaimed)
+{
+    return reclaimed <= head && head % 64 == 0 && head <= UINT64_MAX / 2;
+}
+
+bool
+ring_line_check(const struct ring_view *v, uint32_t index)
+{
+    const struct ring_line *l = ring_line(v, index);
+
+    return line_is_sound(atom_load_relaxed(&l->lane_head), atom_load_relaxed(&l->reclaimed));
+}
+
 int
 ring_publisher_join(struct ring_publisher *p, const struct ring_view *v, uint16_t index,
                     struct ring_piece *pieces, bool fenced)
@@ -41,7 +56,7 @@ ring_publisher_join(struct ring_publisher *p, const struct ring_view *v, uint16_
     head = atom_load_relaxed(&p->line->lane_head);
     reclaimed = atom_load_relaxed(&p->line->reclaimed);
     tail = atom_load_acquire(p->tail); /* acquire: CLAIM */
-    if (reclaimed > head || head % 64 || head > UINT64_MAX / 2)
+    if (!line_is_sound(head, reclaimed))
         return -EBADMSG;
     p->lane_head = head;
     p->lane_low = head;

@@ -245,6 +245,26 @@ a_quarantined_topic_lets_nobody_in(void **state)
     close(c);
 }
 
+static void
+a_ruined_line_is_handed_to_nobody(void **state)
+{
+    struct ring_line *line;
+    struct wire_answer pub;
+    int c;
+
+    (void)state;
+    bus_start("[topic a]\ndeclare = yes\n");
+    c = client_open();
+    assert_int_equal(ask_topic(c, WIRE_PUB_OPEN, "a", NULL), 0);
+    pub = answer;
+    line = ring_line(&topic("a")->memory.view, pub.index);
+    atom_store_relaxed(&line->reclaimed, atom_load_relaxed(&line->lane_head) + 64);
+    assert_int_equal(ask_close(c, WIRE_PUB_CLOSE, &pub), 0);
+    assert_int_equal(ask_topic(c, WIRE_PUB_OPEN, "a", NULL), -EBADMSG);
+    assert_non_null(strstr(answer.text, "quarantined: the line of publisher 0"));
+    close(c);
+}
+
 int
 main(void)
 {
@@ -258,6 +278,7 @@ main(void)
         cmocka_unit_test_setup_teardown(a_name_goes_on_where_it_was, bus_setup, bus_teardown),
         cmocka_unit_test_setup_teardown(a_quarantined_topic_lets_nobody_in, bus_setup,
                                         bus_teardown),
+        cmocka_unit_test_setup_teardown(a_ruined_line_is_handed_to_nobody, bus_setup, bus_teardown),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

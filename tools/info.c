@@ -104,21 +104,24 @@ print(struct buf *out, json_t *topic, const struct leat_topic_info *info)
         table_rows(out, cursors, subs, "  ");
 }
 
-/* Memory that cannot be read any more does not say why; the daemon does. */
+/* Looks at the topic. Memory that cannot be read any more does not say why; the daemon does, and it
+ * mends what it can of the memory before it answers: then there is a second look. */
 static int
-tell_damage(const struct cli *c, leat_inspect *i, int code, const char *name)
+look(const struct cli *c, leat_inspect *i, const char *name, struct leat_topic_info *ret)
 {
     struct leat_options o = LEAT_OPTIONS_INIT;
-    struct leat_topic_info info;
     leat_bus *bus = NULL;
-    int x;
+    int asked = -ENOENT, x = CLI_OK, r = leat_inspect_topic(i, name, ret);
 
+    if (!r)
+        return CLI_OK;
     o.path = c->bus;
-    if ((code == -EBADMSG || code == -EPROTONOSUPPORT) && !leat_open(&o, &bus) &&
-        leat_topic_info(bus, name, &info) == -EBADMSG)
+    if ((r == -EBADMSG || r == -EPROTONOSUPPORT) && !leat_open(&o, &bus))
+        asked = leat_topic_info(bus, name, ret);
+    if (asked == -EBADMSG)
         x = cli_error(c, "%s: damaged: %s", name, leat_error(bus));
-    else
-        x = cli_inspect_error(c, i, code, name);
+    else if (asked || (r = leat_inspect_topic(i, name, ret)))
+        x = cli_inspect_error(c, i, r, name);
     (void)leat_close(bus);
     return x;
 }
@@ -142,9 +145,8 @@ verb_info(int argc, char **argv)
     if (r)
         return r;
     name = c.operands[0];
-    r = leat_inspect_topic(i, name, &info);
+    r = look(&c, i, name, &info);
     if (r) {
-        r = tell_damage(&c, i, r, name);
         (void)leat_inspect_close(i);
         return r;
     }

@@ -156,13 +156,21 @@ deliver(struct leat_sub *s, const struct ring_msg *m, struct leat_msg *ret)
     ret->token[1] = IN_RING;
 }
 
+/* How much of the gap has never been told: one that went back has counted what it meets a second time. */
+static uint64_t
+news_of_gap(const struct leat_sub *s)
+{
+    return s->gap_lost -
+           shm_min(s->gap_lost, s->again_until - shm_min(s->gap_first, s->again_until));
+}
+
 static int
 give_gap(struct leat_sub *s, struct leat_msg *ret)
 {
     memset(ret, 0, sizeof *ret);
     ret->first = s->gap_first;
     ret->lost = s->gap_lost;
-    s->lost += s->gap_lost;
+    s->lost += news_of_gap(s);
     s->gap_lost = 0;
     return LEAT_GAP;
 }
@@ -374,7 +382,7 @@ leat_sub_receive_many(leat_sub *sub, struct leat_msg *ret, unsigned n)
         /* A gap comes alone: it is the next call's. */
         sub->gap_first = ret[got].first;
         sub->gap_lost = ret[got].lost;
-        sub->lost -= sub->gap_lost;
+        sub->lost -= news_of_gap(sub);
         sub->plain_until = 0;
     } else if (r == LEAT_GAP) {
         ret[0].type = LEAT_GAP;

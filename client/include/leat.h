@@ -359,6 +359,7 @@ int leat_sub_seek(leat_sub *sub, const struct leat_position *to);
  * seq was never received. */
 int leat_sub_ack(leat_sub *sub, uint64_t seq);
 
+/* `received` and `lost` count each number once, as what it was told to be first. */
 struct leat_sub_stat {
     uint64_t received, lost, stale, waits;
     uint64_t next;        /* the next sequence number it will look at */

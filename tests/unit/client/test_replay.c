@@ -303,6 +303,8 @@ test_stale_before_a_gap(void **state)
     assert_true(m.lost > next);
     for (next = m.first + m.lost; next <= sent; next++)
         assert_int_equal(bus_expect(s, next, 200), next);
+    assert_int_equal(leat_sub_stat(s, &stat), 0);
+    assert_int_equal(stat.received + stat.lost, sent);
     leat_sub_close(s);
     leat_pub_close(p);
 }

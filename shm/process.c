@@ -38,28 +38,42 @@ exists(pid_t pid)
 }
 
 int
-shm_process_start(pid_t pid, uint64_t *ret_start)
+shm_process_stat(pid_t pid, char text[SHM_PROCESS_STAT], const char **ret_state)
 {
-    char path[64], buf[1024];
-    const char *at;
+    char path[64];
+    const char *end;
     int r;
 
     (void)snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
-    r = read_file(path, buf, sizeof buf);
+    r = read_file(path, text, SHM_PROCESS_STAT);
     if (r == -ENOENT || r == -EPERM || r == -EACCES)
         return exists(pid) ? -EACCES : -ESRCH;
     if (r < 0)
         return r;
     /* The name, in parentheses, may itself hold spaces and parentheses: fields count from the last. */
-    at = strrchr(buf, ')');
-    if (!at)
+    end = strrchr(text, ')');
+    if (!end || end[1] != ' ')
         return -EBADMSG;
-    for (int field = 2; field < 22; field++) {
-        at = strchr(at + 1, ' ');
+    *ret_state = end + 2;
+    return 0;
+}
+
+int
+shm_process_start(pid_t pid, uint64_t *ret_start)
+{
+    char text[SHM_PROCESS_STAT];
+    const char *at;
+    int r = shm_process_stat(pid, text, &at);
+
+    if (r)
+        return r;
+    for (int field = 3; field < 22; field++) {
+        at = strchr(at, ' ');
         if (!at)
             return -EBADMSG;
+        at++;
     }
-    *ret_start = strtoull(at + 1, NULL, 10);
+    *ret_start = strtoull(at, NULL, 10);
     return 0;
 }
 

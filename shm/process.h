@@ -6,6 +6,11 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+/* shm_process_stat reads what the kernel says of a process, and finds in it what follows the name: the letter of its state, and
+ * numbers. Errors are those of shm_process_start. */
+#define SHM_PROCESS_STAT 1024
+int shm_process_stat(pid_t pid, char text[SHM_PROCESS_STAT], const char **ret_state);
+
 /* shm_process_start says when a process started, in clock ticks since boot. -ESRCH when there is none; -EACCES when there is one
  * that must not be looked at (/proc is mounted with hidepid, or ProtectProc= does so for a service). */
 int shm_process_start(pid_t pid, uint64_t *ret_start);

@@ -14,6 +14,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "shm/process.h"
+
 #define MIB (1ull << 20)
 
 int verb_bench(int argc, char **argv);
@@ -437,21 +439,12 @@ durable(struct bench *b)
 static long
 ticks_of(pid_t pid)
 {
-    char path[64], text[1024], *at;
     unsigned long user = 0, system = 0;
-    FILE *f;
-    size_t n;
+    char text[SHM_PROCESS_STAT];
+    const char *at;
 
-    (void)snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
-    f = fopen(path, "re");
-    if (!f)
-        return -1;
-    n = fread(text, 1, sizeof text - 1, f);
-    (void)fclose(f);
-    text[n] = '\0';
-    at = strrchr(text, ')');
-    if (!at ||
-        sscanf(at + 2, "%*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu", &user, &system) != 2)
+    if (shm_process_stat(pid, text, &at) ||
+        sscanf(at, "%*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu", &user, &system) != 2)
         return -1;
     return (long)(user + system);
 }

@@ -1,11 +1,13 @@
 #include "tools/facts.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "shm/process.h"
 #include "tools/table.h"
 
 const char *
@@ -60,25 +62,17 @@ facts_command(uint32_t pid, char ret[32])
 const char *
 facts_process(uint32_t pid)
 {
-    char path[40], text[512];
+    char text[SHM_PROCESS_STAT];
     const char *state;
-    ssize_t n;
-    int fd;
+    int r = pid <= INT32_MAX ? shm_process_stat((pid_t)pid, text, &state) : -ESRCH;
 
-    (void)snprintf(path, sizeof path, "/proc/%u/stat", (unsigned)pid);
-    fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
+    if (r == -EACCES)
+        return "hidden";
+    if (r)
         return "dead";
-    n = read(fd, text, sizeof text - 1);
-    (void)close(fd);
-    text[n > 0 ? n : 0] = 0;
-    /* pid (command) state: and the command may hold anything. */
-    state = strrchr(text, ')');
-    if (!state || strlen(state) < 3)
-        return "dead";
-    return state[2] == 'T' || state[2] == 't'                      ? "stopped"
-           : state[2] == 'Z' || state[2] == 'X' || state[2] == 'x' ? "dead"
-                                                                   : "running";
+    return *state == 'T' || *state == 't'                    ? "stopped"
+           : *state == 'Z' || *state == 'X' || *state == 'x' ? "dead"
+                                                             : "running";
 }
 
 static void

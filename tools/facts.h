@@ -19,7 +19,8 @@ const char *facts_state(uint32_t state);
  * to the terminal. */
 void facts_scrub(char *text);
 
-/* facts_process says how a process is: "running", "stopped" (by a signal or a debugger), or "dead". */
+/* facts_process says how a process is: "running", "stopped" (by a signal or a debugger), "dead", or "hidden": it is there, and
+ * /proc does not show it to us. */
 const char *facts_process(uint32_t pid);
 
 /* facts_command writes a living process's command name ("-" when it has gone). */

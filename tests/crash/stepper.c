@@ -2,7 +2,6 @@
 
 #include <elf.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -18,6 +17,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "shm/process.h"
 #include "tests/support/pause.h"
 
 unsigned stepper_patience_s = 5;
@@ -229,22 +229,10 @@ stepper_run_to(struct stepper *s, uint64_t at)
 char
 stepper_letter(pid_t pid)
 {
-    char path[64], text[512];
-    const char *end;
-    ssize_t n;
-    int fd;
+    char text[SHM_PROCESS_STAT];
+    const char *state;
 
-    (void)snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
-    fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return '?';
-    n = read(fd, text, sizeof text - 1);
-    (void)close(fd);
-    if (n <= 0)
-        return '?';
-    text[n] = '\0';
-    end = strrchr(text, ')');
-    return end && end[1] == ' ' ? end[2] : '?';
+    return shm_process_stat(pid, text, &state) ? '?' : *state;
 }
 
 enum stepper_verdict

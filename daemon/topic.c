@@ -1,9 +1,11 @@
 #include "daemon/topic.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "daemon/process.h"
 #include "daemon/report.h"
@@ -549,6 +551,14 @@ topic_has(const struct topic *t, const struct process *p)
     return has;
 }
 
+/* There may be something of it on disk that nobody has read. */
+static bool
+has_unread_log(const struct topic *t)
+{
+    return !t->store && (!t->mapped || t->memory.view.geo.durability == RING_DISK) &&
+           (!faccessat(t->bus->store_dirfd, t->name, F_OK, AT_SYMLINK_NOFOLLOW) || errno != ENOENT);
+}
+
 int
 topic_remove(struct topic *t, char why[WHY_ROOM])
 {
@@ -558,10 +568,10 @@ topic_remove(struct topic *t, char why[WHY_ROOM])
 
     if (t->standing == TOPIC_REFUSED)
         return why_set(why, -EPROTONOSUPPORT, "%s", t->why);
-    if (!t->store && (!t->mapped || t->memory.view.geo.durability == RING_DISK))
+    if (has_unread_log(t))
         return why_set(why, -EBADMSG,
-                       "topic %s is damaged, and what is left of it is not thrown away: move "
-                       "%.150s/%s away, stop the daemon, and start it again",
+                       "topic %s: its log cannot be read, and is not thrown away: move %.150s/%s "
+                       "away, and remove the topic then",
                        t->name, bus->config.store, t->name);
     memcpy(name, t->name, sizeof name);
     if (t->mapped)

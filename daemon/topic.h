@@ -89,8 +89,8 @@ int topic_serves(const struct topic *t, char why[WHY_ROOM]);
 /* topic_has says whether a process has a publisher or a cursor of the topic. */
 bool topic_has(const struct topic *t, const struct process *p);
 
-/* topic_remove ends a topic for everybody: state, names, log; frees it. -EPROTONOSUPPORT, -EBADMSG (a log that could
- * not be opened is not thrown away): it stays then. */
+/* topic_remove ends a topic for everybody: state, names, log; frees it. -EPROTONOSUPPORT, -EBADMSG (a log that is there
+ * and could not be opened is not thrown away): it stays then. */
 int topic_remove(struct topic *t, char why[WHY_ROOM]);
 
 /* topic_quarantine sets a topic aside, for good, and says why to clients and operator. Idempotent. */

@@ -691,6 +691,31 @@ a_log_that_cannot_be_read_now_is_tried_again(void **state)
     close(c);
 }
 
+/* Where nothing is left on disk there is nothing to keep from who wants the topic removed; a log that is there is kept. */
+static void
+a_topic_whose_log_is_gone_can_be_removed(void **state)
+{
+    char away[128];
+    int c;
+
+    (void)state;
+    bus_start("[topic d]\ndeclare = yes\ndurability = disk\n");
+    bus_die();
+    (void)snprintf(away, sizeof away, "%s/away", fix.dir);
+    sync_error = EIO;
+    bus_start("io = block\n");
+    assert_int_equal(topic("d")->standing, TOPIC_WAITING);
+    c = client_open();
+    assert_int_equal(ask_topic(c, WIRE_TOPIC_REMOVE, "d", NULL), -EBADMSG);
+    assert_non_null(strstr(answer.text, "not thrown away"));
+    assert_int_equal(renameat(fix.bus->store_dirfd, "d", AT_FDCWD, away), 0);
+    assert_int_equal(ask_topic(c, WIRE_TOPIC_REMOVE, "d", NULL), 0);
+    assert_null(topic_by_name(fix.bus, "d"));
+    sync_error = 0;
+    assert_int_equal(ask_topic(c, WIRE_TOPIC_CREATE, "d", NULL), 0);
+    close(c);
+}
+
 /* A publisher can write over the owner and mode in its topic's header, but not in the log. */
 static void
 a_header_gives_no_rights_to_a_log(void **state)
@@ -974,6 +999,8 @@ main(void)
         cmocka_unit_test_setup_teardown(a_log_that_cannot_be_read_is_looked_at_again, bus_setup,
                                         bus_teardown),
         cmocka_unit_test_setup_teardown(a_log_that_cannot_be_read_now_is_tried_again, bus_setup,
+                                        bus_teardown),
+        cmocka_unit_test_setup_teardown(a_topic_whose_log_is_gone_can_be_removed, bus_setup,
                                         bus_teardown),
         cmocka_unit_test_setup_teardown(a_disk_topic_without_its_log_waits_for_it, bus_setup,
                                         bus_teardown),

@@ -133,16 +133,27 @@ put_aside(struct leat_bus *b, const struct wire_answer *a)
 }
 
 /* Descriptors that did not fit the process are cut off by the kernel, which looks like a packet
- * that is not sound. */
+ * that is not sound. What it was about to hand out is not known: the daemon takes it back when the
+ * session ends, which is now. */
 static int
 why_unsound(int socket)
 {
     int fd = fcntl(socket, F_DUPFD_CLOEXEC, 0);
 
+    (void)shutdown(socket, SHUT_RDWR);
+
     if (fd < 0)
         return -errno;
     close(fd);
     return -EBADMSG;
+}
+
+/* The number of the next question: 0 is for what is not answered. */
+static uint32_t
+next_id(struct leat_bus *b)
+{
+    b->id += b->id == UINT32_MAX ? 2 : 1;
+    return b->id;
 }
 
 static int
@@ -197,7 +208,7 @@ greet(struct leat_bus *b, int socket, int64_t deadline)
     struct call call = {.type = WIRE_HELLO, .deadline = deadline, .answer = &answer};
     int r;
 
-    wire_begin(&hello, sizeof hello, WIRE_HELLO, ++b->id);
+    wire_begin(&hello, sizeof hello, WIRE_HELLO, next_id(b));
     hello.oldest = WIRE_VERSION;
     hello.newest = WIRE_VERSION;
     call.id = b->id;
@@ -224,20 +235,21 @@ send_ring(int socket, uint64_t topic_id)
     return wire_send(socket, &packet, NULL, 0, MSG_DONTWAIT);
 }
 
-/* Tells the daemon of handles that were closed while it could not be told, or never became anybody's. */
+/* Tells the daemon of handles that were closed while it could not be told, or never became anybody's.
+ * One way, because there may be any number of them and nobody here who reads answers. */
 static void
-tell_graves(struct leat_bus *b)
+tell_graves(struct leat_bus *b, int64_t deadline)
 {
     uint32_t told = 0;
 
     for (; told < b->grave_count; told++) {
         const struct leat__grave *grave = &b->graves[told];
         struct wire_handle packet;
-        wire_begin(&packet, sizeof packet, grave->type, ++b->id);
+        wire_begin(&packet, sizeof packet, grave->type, 0);
         packet.topic_id = grave->topic_id;
         packet.generation = grave->generation;
         packet.index = grave->index;
-        if (wire_send(b->socket, &packet, NULL, 0, MSG_DONTWAIT))
+        if (send_all(b->socket, &packet, deadline))
             break;
     }
     b->grave_count -= told;
@@ -248,9 +260,9 @@ tell_graves(struct leat_bus *b)
 /* What a new connection is told first: what is closed, and, because a ring may have been lost with
  * the old one, to look at everything that is open. */
 static void
-catch_up(struct leat_bus *b)
+catch_up(struct leat_bus *b, int64_t deadline)
 {
-    tell_graves(b);
+    tell_graves(b, deadline);
     for (const struct leat_pub *p = b->pubs; p; p = p->next)
         (void)send_ring(b->socket, p->map.topic_id);
     for (const struct leat_sub *s = b->subs; s; s = s->next)
@@ -279,7 +291,7 @@ connect_once(struct leat_bus *b, int64_t deadline)
         b->socket = fd;
     b->connected = true;
     TESTPOINT("conn.greeted");
-    catch_up(b);
+    catch_up(b, deadline);
     return 0;
 }
 
@@ -380,10 +392,11 @@ leat__bury(struct leat_bus *b, const struct leat__grave *grave)
     packet.generation = grave->generation;
     packet.index = grave->index;
     r = leat__ask(b, &packet, &answer);
-    if (!r)
+    if (!r) {
         leat__close_fds(answer.fds);
-    if (r != -ECONNREFUSED && r != -ETIMEDOUT)
         return;
+    }
+    /* Whether it was told cannot always be known. Twice does no harm: a handle has a generation. */
     pthread_mutex_lock(&b->lock);
     (void)keep_grave(b, grave);
     leat__unlock(b);
@@ -394,13 +407,13 @@ leat__bury(struct leat_bus *b, const struct leat__grave *grave)
 /* Takes the answers to questions that were given up. What they opened is closed before the next
  * question, which may be the same once more. */
 static void
-hear_late(struct leat_bus *b)
+hear_late(struct leat_bus *b, int64_t deadline)
 {
     struct leat__answer none;
-    const struct call nothing = {.id = ++b->id, .deadline = NO_WAIT, .answer = &none};
+    const struct call nothing = {.id = next_id(b), .deadline = NO_WAIT, .answer = &none};
 
     (void)await(b, b->socket, &nothing);
-    tell_graves(b);
+    tell_graves(b, deadline);
 }
 
 static int
@@ -409,14 +422,14 @@ exchange(struct leat_bus *b, struct wire_header *request, const struct call *hal
     struct call call = *half;
     int r;
 
-    hear_late(b);
-    request->id = ++b->id;
+    hear_late(b, call.deadline);
+    request->id = next_id(b);
     call.id = request->id;
     r = send_all(b->socket, request, call.deadline);
     TESTPOINT("conn.asked");
     if (!r)
         r = await(b, b->socket, &call);
-    tell_graves(b);
+    tell_graves(b, NO_WAIT);
     return r;
 }
 

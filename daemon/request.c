@@ -355,6 +355,8 @@ request_handle(struct session *s, const union wire_any *packet)
     if (q.answer.h.status)
         q.answer.fds = 0;
     TESTPOINT("request.done");
+    if (wire_is_one_way(&packet->h))
+        return;
     session_answer(s, &q.answer, q.fds);
     TESTPOINT("request.answered");
     if (q.opened >= 0)

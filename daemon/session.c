@@ -207,7 +207,7 @@ refuse(struct session *s, const union wire_any *packet, int len, int error)
     else
         why_text(answer.text, "a message of type %u and %d bytes is malformed", packet->h.type,
                  len);
-    if (packet->h.type != WIRE_RING)
+    if (!wire_is_one_way(&packet->h))
         session_answer(s, &answer, NULL);
 }
 

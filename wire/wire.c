@@ -99,6 +99,13 @@ body_is_good(const union wire_any *p)
     return false;
 }
 
+bool
+wire_is_one_way(const struct wire_header *h)
+{
+    return h->type == WIRE_RING ||
+           (!h->id && (h->type == WIRE_PUB_CLOSE || h->type == WIRE_SUB_CLOSE));
+}
+
 int
 wire_check_request(const union wire_any *packet, size_t len)
 {

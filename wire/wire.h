@@ -1,7 +1,7 @@
 /* wire.h - what a client and the daemon say to each other, over a Unix SOCK_SEQPACKET socket.
  *
  * One packet is one message: a 16-byte header and a fixed-layout body. Requests carry an id that the answer repeats; RING is
- * one-way. Descriptors come with the answer that names them. Integers are the host's: both ends are on one host.
+ * one-way, and so is PUB_CLOSE or SUB_CLOSE with id 0. Descriptors come with the answer that names them. Integers are the host's: both ends are on one host.
  * Strings are zero-terminated in fixed fields. A packet of another size than its type's is refused (-EBADMSG).
  *
  *   client                                 daemon
@@ -167,6 +167,9 @@ union wire_any {
 
 /* wire_request_size is the size a request of this type must have; 0 for an unknown type. */
 uint32_t wire_request_size(uint16_t type);
+
+/* wire_is_one_way says whether a request is never answered, whatever becomes of it. */
+bool wire_is_one_way(const struct wire_header *h);
 
 /* wire_begin zeroes a packet of `size` bytes and fills in its header. */
 void wire_begin(void *packet, uint32_t size, enum wire_type type, uint32_t id);

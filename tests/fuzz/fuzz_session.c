@@ -346,7 +346,7 @@ send_packet(struct client *c, const union wire_any *p, size_t len)
         return;
     if (send(c->socket, p, len, MSG_NOSIGNAL | MSG_DONTWAIT) != (ssize_t)len)
         return;
-    if (len < sizeof p->h || p->h.type == WIRE_RING)
+    if (len < sizeof p->h || wire_is_one_way(&p->h))
         return;
     c->asked[(c->first + c->count++) % ASKED_MAX] =
         (struct asked){.id = p->h.id, .type = p->h.type};

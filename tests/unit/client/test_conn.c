@@ -2,6 +2,7 @@
 #include "tests/unit/client/bus.h"
 
 #include <pthread.h>
+#include <sys/resource.h>
 
 #include "client/client.h"
 
@@ -189,6 +190,81 @@ test_left_while_away(void **state)
     leat_close(second);
     bus_launch(b);
     expect_alone(b, "conn.left", p);
+}
+
+/* No descriptor can be opened any more, or as many as before. */
+static void
+allow_descriptors(bool more)
+{
+    static rlim_t before;
+    struct rlimit l;
+    int fd = dup(STDOUT_FILENO);
+
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &l), 0);
+    if (!more) {
+        before = l.rlim_cur;
+        assert_true(fd >= 0);
+        l.rlim_cur = (rlim_t)fd;
+    } else {
+        l.rlim_cur = before;
+    }
+    if (fd >= 0)
+        close(fd);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &l), 0);
+}
+
+/* What was handed out and could not be taken is nobody's; what could not be told is told later. */
+static void
+test_without_descriptors(void **state)
+{
+    struct leat_sub_options gating = LEAT_SUB_OPTIONS_INIT, named = LEAT_SUB_OPTIONS_INIT;
+    struct bus *b = *state;
+    leat_sub *s, *none;
+    leat_pub *p;
+
+    bus_topic(b, "conn.fds", 16, LEAT_MEMORY);
+    bus_topic(b, "conn.fds.disk", 16, LEAT_DISK);
+    p = bus_pub(b, "conn.fds", 0);
+    gating.kind = LEAT_GATING;
+    named.name = "me";
+    allow_descriptors(false);
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(leat_sub_open(b->bus, "conn.fds", &gating, &none), -EMFILE);
+    assert_int_equal(leat_sub_open(b->bus, "conn.fds.disk", &named, &none), -EMFILE);
+    allow_descriptors(true);
+    assert_int_equal(leat_sub_open(b->bus, "conn.fds.disk", &named, &s), 0);
+    leat_sub_close(s);
+
+    s = bus_sub(b, "conn.fds", LEAT_GATING, LEAT_LATEST);
+    bus_kill(b, SIGKILL);
+    bus_launch(b);
+    allow_descriptors(false);
+    leat_sub_close(s);
+    allow_descriptors(true);
+    assert_int_equal(b->bus->grave_count, 1);
+    assert_int_equal(leat_topic_remove(b->bus, "conn.fds.disk"), 0);
+    expect_alone(b, "conn.fds", p);
+}
+
+/* More than a session's answers have room for. */
+static void
+test_many_closed_while_away(void **state)
+{
+    enum { MANY = 120 };
+    struct bus *b = *state;
+    leat_sub *s[MANY];
+    leat_pub *p;
+
+    bus_topic(b, "conn.graves", 16, LEAT_MEMORY);
+    p = bus_pub(b, "conn.graves", 0);
+    for (int i = 0; i < MANY; i++)
+        s[i] = bus_sub(b, "conn.graves", LEAT_GATING, LEAT_LATEST);
+    bus_kill(b, SIGKILL);
+    for (int i = 0; i < MANY; i++)
+        leat_sub_close(s[i]);
+    bus_launch(b);
+    assert_int_equal(leat_topic_create(b->bus, "conn.graves", NULL), 0);
+    expect_alone(b, "conn.graves", p);
 }
 
 /* The daemon is stopped; who gives up waiting for what he asked for, and leaves, is not given it when it goes on. */
@@ -467,6 +543,8 @@ main(void)
         cmocka_unit_test(test_ring_reconnects),
         cmocka_unit_test(test_closed_while_away),
         cmocka_unit_test(test_left_while_away),
+        cmocka_unit_test(test_without_descriptors),
+        cmocka_unit_test(test_many_closed_while_away),
         cmocka_unit_test(test_gave_up),
         cmocka_unit_test(test_fork),
         cmocka_unit_test(test_threads),

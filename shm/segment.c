@@ -30,7 +30,8 @@ int
 shm_segment_open(const char *name, bool writable, int *ret_fd, uint64_t *ret_size)
 {
     uint64_t size;
-    int r, fd = shm_open(name, (writable ? O_RDWR : O_RDONLY) | O_CLOEXEC, 0);
+    /* Whoever may write in /dev/shm may put a FIFO there, at which opening would wait. */
+    int r, fd = shm_open(name, (writable ? O_RDWR : O_RDONLY) | O_CLOEXEC | O_NONBLOCK, 0);
 
     if (fd < 0)
         return -errno;

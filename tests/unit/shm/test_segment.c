@@ -262,6 +262,21 @@ a_full_shm_is_said_at_creation(void **state)
     assert_int_equal(r, 0);
 }
 
+/* Whoever may write in /dev/shm may put there what opening waits at. */
+static void
+a_fifo_is_refused_at_once(void **state)
+{
+    char path[80];
+    uint64_t size;
+    int fd;
+
+    (void)state;
+    (void)snprintf(path, sizeof path, "/dev/shm%s", name);
+    assert_int_equal(mkfifo(path, 0600), 0);
+    assert_int_equal(shm_segment_open(name, false, &fd, &size), -EBADMSG);
+    assert_int_equal(shm_segment_open(name, true, &fd, &size), -EBADMSG);
+}
+
 int
 main(void)
 {
@@ -273,6 +288,7 @@ main(void)
         cmocka_unit_test_setup_teardown(what_one_writes_others_see, setup, teardown),
         cmocka_unit_test_setup_teardown(a_read_only_descriptor_stays_read_only, setup, teardown),
         cmocka_unit_test_setup_teardown(a_fork_inherits_no_map, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_fifo_is_refused_at_once, setup, teardown),
         cmocka_unit_test_setup_teardown(a_full_shm_is_said_at_creation, setup, teardown),
     };
 

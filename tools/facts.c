@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
@@ -59,6 +60,20 @@ facts_command(uint32_t pid, char ret[32])
     facts_scrub(ret);
 }
 
+/* A process whose first thread has ended looks like one that has ended altogether. */
+static bool
+has_ended(pid_t pid)
+{
+    struct pollfd p = {.fd = shm_process_open(pid), .events = POLLIN};
+    bool ended = p.fd == -ESRCH;
+
+    if (p.fd >= 0) {
+        ended = poll(&p, 1, 0) == 1;
+        (void)close(p.fd);
+    }
+    return ended;
+}
+
 const char *
 facts_process(uint32_t pid)
 {
@@ -68,11 +83,9 @@ facts_process(uint32_t pid)
 
     if (r == -EACCES)
         return "hidden";
-    if (r)
+    if (r || (strchr("ZXx", *state) && has_ended((pid_t)pid)))
         return "dead";
-    return *state == 'T' || *state == 't'                    ? "stopped"
-           : *state == 'Z' || *state == 'X' || *state == 'x' ? "dead"
-                                                             : "running";
+    return *state == 'T' || *state == 't' ? "stopped" : "running";
 }
 
 static void

@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -15,6 +16,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "shm/process.h"
+#include "tests/support/pause.h"
 #include "tools/facts.h"
 
 /* Stands before the C library's: /proc as it is mounted with hidepid=2, for one process. */
@@ -59,11 +62,50 @@ a_process_is_as_it_is(void **state)
     assert_string_equal(facts_process(UINT32_MAX), "dead");
 }
 
+static void *
+live_on(void *arg)
+{
+    for (;;)
+        pause();
+    return arg;
+}
+
+static char
+letter_of(pid_t pid)
+{
+    char text[SHM_PROCESS_STAT];
+    const char *state;
+
+    return shm_process_stat(pid, text, &state) ? '?' : *state;
+}
+
+/* Its first thread has ended, and another goes on. */
+static void
+a_process_lives_with_its_last_thread(void **state)
+{
+    pid_t pid = fork();
+    pthread_t other;
+
+    (void)state;
+    if (!pid) {
+        if (pthread_create(&other, NULL, live_on, NULL))
+            _exit(1);
+        pthread_exit(NULL);
+    }
+    assert_true(pid > 0);
+    while (letter_of(pid) != 'Z')
+        pause_briefly();
+    assert_string_equal(facts_process((uint32_t)pid), "running");
+    kill(pid, SIGKILL);
+    assert_int_equal(waitpid(pid, NULL, 0), pid);
+}
+
 int
 main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_process_is_as_it_is),
+        cmocka_unit_test(a_process_lives_with_its_last_thread),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -240,6 +240,7 @@ struct leat_sub {
     uint64_t held, received, lost, stale, waits;
     uint64_t again_until; /* below it messages have been received before, but not for good */
     uint64_t high;        /* behind the newest it was at before it went back */
+    uint64_t since;       /* where it was moved to last: it never goes back to what was before */
     uint64_t posted;      /* the position that others see */
     uint64_t woke;        /* and the one at which publishers were woken last */
     uint32_t owed;        /* releases since then */

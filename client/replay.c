@@ -153,14 +153,13 @@ enter_segment(struct leat_sub *s, const struct wire_answer *a)
 static int
 pass_over(struct leat_sub *s, uint64_t first)
 {
-    struct ring_reader probe = s->ring;
-    uint64_t oldest = ring_oldest(&s->map.view);
+    uint64_t oldest = shm_max(ring_oldest(&s->map.view), s->ring.next);
     struct ring_msg m;
 
     s->log_from = first;
-    ring_reader_set(&probe, s->ring.next);
-    if (ring_receive(&probe, &m) == RING_GAP)
-        oldest = shm_max(oldest, m.first + m.lost);
+    /* Payloads go before their slots do: one gap for all of them, not a question to the daemon for each. */
+    while (oldest < first && ring_glance(&s->map.view, oldest, &m) == RING_GAP)
+        oldest++;
     if (oldest >= first) {
         lose_until(s, first);
         return LEAT__AGAIN;
@@ -348,8 +347,9 @@ next_in_batch(struct leat_sub *s)
     return 0;
 }
 
-int
-leat__replay_ready(struct leat_sub *s)
+/* As leat__replay_ready, which see. */
+static int
+make_progress(struct leat_sub *s)
 {
     struct leat__replay *y = &s->replay;
 
@@ -373,6 +373,17 @@ leat__replay_ready(struct leat_sub *s)
         if (r != 1 && (r != LEAT__AGAIN || s->gap_lost))
             return r;
     }
+}
+
+int
+leat__replay_ready(struct leat_sub *s)
+{
+    int r = make_progress(s);
+
+    /* Half of a step may have been made: the next call makes it anew, from the message that it is at. */
+    if (r < 0)
+        leat__replay_stop(s);
+    return r;
 }
 
 int

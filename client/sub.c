@@ -243,7 +243,7 @@ widen_gap(struct leat_sub *s)
     struct ring_msg m;
 
     for (uint64_t steps = 0; steps < s->map.view.geo.depth; steps++) {
-        if (ring_peek(&s->map.view, s->ring.next, &m) != RING_GAP)
+        if (ring_glance(&s->map.view, s->ring.next, &m) != RING_GAP)
             return;
         if (ring_receive(&s->ring, &m) != RING_GAP || m.first != s->gap_first + s->gap_lost) {
             /* An aborted place, or it has changed: whatever stands there is looked at again. */
@@ -405,14 +405,14 @@ let_go(struct leat_sub *s, uint64_t seq)
         s->floor = s->floor < lap ? s->floor + 1 : s->ring.next;
 }
 
-/* What was read was not the message. A durable reader goes back to it, others have lost it. A gap that was to be told lies behind
+/* What was read was not the message. A durable reader goes back to it, unless it was moved since, others have lost it. A gap that was to be told lies behind
  * the message: what is gone is found once more from there on. */
 static int __attribute__((noinline)) stale(struct leat_sub *s, uint64_t seq)
 {
     uint64_t next = leat__sub_next(s);
 
     s->stale++;
-    if (!s->durable) {
+    if (!s->durable || seq < s->since) {
         s->lost++;
         s->received--;
     } else if (seq < next) {

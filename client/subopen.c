@@ -356,6 +356,7 @@ leat_sub_seek(leat_sub *sub, const struct leat_position *to)
     leat__replay_stop(sub);
     sub->gap_lost = 0;
     sub->again_until = 0;
+    sub->since = sub->ring.next;
     sub->plain_until = 0;
     sub->from_log = sub->durable && leat__should_leave_ring(sub);
     leat__sub_post(sub);

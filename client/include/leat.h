@@ -335,8 +335,8 @@ int leat_sub_receive_many(leat_sub *sub, struct leat_msg *ret, unsigned n);
 
 /* leat_sub_release ends the use of a message, in any order: 0, or -ESTALE: it was overwritten while
  * held, what was read from it must be discarded (it then counts as lost; a LEAT_DURABLE
- * subscription goes back to it and is given it, and what came after it, again). -EINVAL: it is not
- * held. */
+ * subscription that was not moved since goes back to it and is given it, and what came after it,
+ * again). -EINVAL: it is not held. */
 int leat_sub_release(leat_sub *sub, struct leat_msg *msg);
 
 /* leat_sub_wait: 1 something to receive, 0 time-out, or what leat_sub_receive would say. */

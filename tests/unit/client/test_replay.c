@@ -1,6 +1,8 @@
 /* Reading the log and changing over to the ring, against a real daemon. */
 #include "tests/unit/client/bus.h"
 
+#include <sys/resource.h>
+
 #include "client/client.h"
 #include "log/encode.h"
 
@@ -309,6 +311,162 @@ test_stale_before_a_gap(void **state)
     leat_pub_close(p);
 }
 
+/* What was held when the reader was moved is lost to it, and moves it back no more. */
+static void
+test_stale_before_a_seek(void **state)
+{
+    struct leat_position newest = {.start = LEAT_LATEST};
+    struct bus *b = *state;
+    struct leat_sub_stat stat;
+    struct leat_msg held, m;
+    leat_sub *s;
+    leat_pub *p;
+
+    bus_topic(b, "log.staleseek", 64, LEAT_DISK);
+    p = bus_pub(b, "log.staleseek", 0);
+    s = bus_sub(b, "log.staleseek", LEAT_DURABLE, LEAT_LATEST);
+    send_run(p, 1, 1);
+    assert_int_equal(leat_sub_receive(s, &held), 1);
+    send_run(p, 2, 300);
+    assert_int_equal(leat_sub_seek(s, &newest), 0);
+    assert_int_equal(leat_sub_release(s, &held), -ESTALE);
+    assert_int_equal(leat_sub_receive(s, &m), 0);
+    assert_int_equal(leat_sub_stat(s, &stat), 0);
+    assert_int_equal(stat.next, 301);
+    assert_int_equal(stat.received, 0);
+    assert_int_equal(stat.lost, 1);
+    leat_sub_close(s);
+    leat_pub_close(p);
+}
+
+/* The lane, the log and the ring each reach less far back: what is gone is told in few pieces. */
+static void
+test_log_shorter_than_ring(void **state)
+{
+    struct leat_topic_options o = LEAT_TOPIC_OPTIONS_INIT;
+    struct bus *b = *state;
+    uint64_t sent = 0, first, next = 1;
+    unsigned gaps = 0;
+    struct leat_msg m;
+    leat_sub *s;
+    leat_pub *p;
+
+    o.depth = 16384;
+    o.lane_size = 65536;
+    o.durability = LEAT_DISK;
+    o.retention_bytes = 1u << 20;
+    assert_int_equal(leat_topic_create(b->bus, "log.lanes", &o), 0);
+    p = bus_pub(b, "log.lanes", 0);
+    s = bus_sub(b, "log.lanes", LEAT_DURABLE, LEAT_LATEST);
+    do {
+        sent++;
+        assert_int_equal(bus_send(p, sent, 200), sent);
+        if (sent % 500 == 0)
+            assert_int_equal(leat_pub_wait_durable(p, sent, 10000000000), 0);
+        first = atom_load_relaxed(&ring_daemon(&s->map.view)->log_first);
+    } while (first < 4000);
+    assert_int_equal(leat_pub_wait_durable(p, sent, 10000000000), 0);
+    while (next <= sent) {
+        assert_int_equal(leat_sub_wait(s, 10000000000), 1);
+        if (leat_sub_receive(s, &m) == LEAT_GAP) {
+            assert_int_equal(m.first, next);
+            next += m.lost;
+            gaps++;
+            continue;
+        }
+        assert_int_equal(m.seq, next);
+        assert_int_equal(leat_sub_release(s, &m), 0);
+        next++;
+    }
+    assert_in_range(gaps, 1, 20);
+    leat_sub_close(s);
+    leat_pub_close(p);
+}
+
+/* A segment that cannot be used is said to be bad each time, and read as soon as it is good. */
+static void
+test_damaged_header(void **state)
+{
+    struct bus *b = *state;
+    struct leat_msg m;
+    unsigned char byte;
+    char path[200];
+    leat_sub *s;
+    leat_pub *p;
+    int fd;
+
+    bus_topic(b, "log.header", 64, LEAT_DISK);
+    p = bus_pub(b, "log.header", 0);
+    send_run(p, 1, 500);
+    assert_int_equal(leat_pub_wait_durable(p, 500, 10000000000), 0);
+    (void)snprintf(path, sizeof path, "%s/log.header/%020d.seg", b->store, 1);
+    fd = open(path, O_RDWR | O_CLOEXEC);
+    assert_true(fd >= 0);
+    assert_int_equal(pread(fd, &byte, 1, 16), 1);
+    byte ^= 1;
+    assert_int_equal(pwrite(fd, &byte, 1, 16), 1);
+    s = bus_sub(b, "log.header", LEAT_DURABLE, LEAT_EARLIEST);
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(leat_sub_receive(s, &m), -EBADMSG);
+    byte ^= 1;
+    assert_int_equal(pwrite(fd, &byte, 1, 16), 1);
+    close(fd);
+    expect_run(s, 1, 500);
+    leat_sub_close(s);
+    leat_pub_close(p);
+}
+
+static void
+limit_memory(uint64_t more)
+{
+    static rlim_t before;
+    unsigned long pages = 0;
+    struct rlimit l;
+    FILE *f = fopen("/proc/self/statm", "re");
+
+    assert_non_null(f);
+    assert_int_equal(fscanf(f, "%lu", &pages), 1);
+    (void)fclose(f);
+    assert_int_equal(getrlimit(RLIMIT_AS, &l), 0);
+    before = before ? before : l.rlim_cur;
+    l.rlim_cur = more ? pages * SHM_PAGE + more : before;
+    assert_int_equal(setrlimit(RLIMIT_AS, &l), 0);
+}
+
+/* No memory for a message that is put together from pieces: it comes when there is. */
+static void
+test_no_memory_for_pieces(void **state)
+{
+    const char *sanitized = getenv("LEAT_SANITIZED");
+    struct leat_topic_options o = LEAT_TOPIC_OPTIONS_INIT;
+    struct bus *b = *state;
+    struct leat_msg m;
+    leat_sub *s;
+    leat_pub *p;
+
+    if (sanitized && *sanitized)
+        skip(); /* its memory cannot be limited */
+    o.depth = 8;
+    o.lane_size = 32u << 20;
+    o.durability = LEAT_DISK;
+    assert_int_equal(leat_topic_create(b->bus, "log.nomem", &o), 0);
+    p = bus_pub(b, "log.nomem", 0);
+    assert_int_equal(bus_send(p, 1, 8), 1);
+    assert_int_equal(bus_send(p, 2, 15000000), 2);
+    for (uint64_t n = 3; n <= 60; n++)
+        assert_int_equal(bus_send(p, n, 8), n);
+    assert_int_equal(leat_pub_wait_durable(p, 60, 10000000000), 0);
+    s = bus_sub(b, "log.nomem", LEAT_DURABLE, LEAT_EARLIEST);
+    assert_int_equal(bus_expect(s, 1, 8), 1);
+    limit_memory(3u << 20);
+    assert_int_equal(leat_sub_receive(s, &m), -ENOMEM);
+    limit_memory(0);
+    assert_int_equal(bus_expect(s, 2, 15000000), 2);
+    assert_int_equal(bus_expect(s, 3, 8), 3);
+    leat_sub_close(s);
+    leat_pub_close(p);
+}
+
 /* Without the daemon a reader of the log has nothing, and goes on by itself when it is back. */
 static void
 test_daemon_away(void **state)
@@ -573,6 +731,10 @@ main(void)
         cmocka_unit_test(test_pieces),
         cmocka_unit_test(test_stale_comes_again),
         cmocka_unit_test(test_stale_before_a_gap),
+        cmocka_unit_test(test_stale_before_a_seek),
+        cmocka_unit_test(test_log_shorter_than_ring),
+        cmocka_unit_test(test_damaged_header),
+        cmocka_unit_test(test_no_memory_for_pieces),
         cmocka_unit_test(test_daemon_away),
         cmocka_unit_test(test_after_reboot),
         cmocka_unit_test(test_damaged_batch),

@@ -139,6 +139,25 @@ adopt_seats(struct topic *t)
     return 0;
 }
 
+/* Undoes what adopt_seats did in the daemon's own memory. What it did in shared memory, where the dead are marked as dead, is found there by the
+ * next one. */
+static void
+leave_seats(struct topic *t)
+{
+    const struct ring_geometry *g = &t->memory.view.geo;
+
+    for (uint32_t i = 0; t->publishers && i < g->max_publishers; i++) {
+        (void)process_drop(t->publishers[i].process);
+        t->publishers[i] = (struct topic_seat){0};
+    }
+    for (uint32_t i = 0; t->cursors && i < g->max_cursors; i++) {
+        (void)process_drop(t->cursors[i].process);
+        free(t->cursors[i].name);
+        t->cursors[i] = (struct topic_seat){0};
+    }
+    t->lanes = 0;
+}
+
 /* --- shared memory ---------------------------------------------------------------------------- */
 
 /* Only the data object can be damaged. The control object carries no message, and every subscriber can write in it: what it says
@@ -290,7 +309,7 @@ try_later(struct bus *bus)
 static void
 wait_for_log(struct topic *t, const char *why)
 {
-    if (t->standing != TOPIC_WAITING)
+    if (strcmp(t->why, why) != 0)
         report_error("%s; it is tried again", why);
     t->standing = TOPIC_WAITING;
     (void)snprintf(t->why, sizeof t->why, "%s", why);
@@ -299,12 +318,27 @@ wait_for_log(struct topic *t, const char *why)
     try_later(t->bus);
 }
 
+/* Takes over a recovered log, its ring, and the seats of those who have a part in it. */
+static int
+take_over(struct topic *t, struct store *store, char why[WHY_ROOM])
+{
+    int r = join_log(t, store, why);
+
+    if (r)
+        return r;
+    r = adopt_seats(t);
+    return r ? why_set(why, r, "topic %s: taking over who uses it: %s", t->name,
+                       report_error_text(r))
+             : 0;
+}
+
 static int
 adopt_log(struct bus *bus, const char *name)
 {
     struct topic *t = topic_by_name(bus, name);
     char reason[STORE_WHY] = "", why[WHY_ROOM];
     struct store *store = NULL;
+    bool waited;
     int r;
 
     if (t && t->standing != TOPIC_SERVING && t->standing != TOPIC_WAITING)
@@ -328,13 +362,16 @@ adopt_log(struct bus *bus, const char *name)
         return 0;
     }
     TESTPOINT("adopt.recovered");
-    if (t->standing == TOPIC_WAITING)
-        report_note("topic %s: its log can be read again", name);
+    waited = t->standing == TOPIC_WAITING;
     t->standing = TOPIC_SERVING;
-    r = join_log(t, store, why);
-    if (!r)
-        return adopt_seats(t);
+    r = take_over(t, store, why);
+    if (!r) {
+        if (waited && t->standing == TOPIC_SERVING)
+            report_note("topic %s: its log can be read again", name);
+        return 0;
+    }
     if (is_passing(r) && (t->store || !t->mapped)) {
+        leave_seats(t);
         t->store = store_close(t->store);
         wait_for_log(t, why);
     } else {
@@ -376,8 +413,7 @@ try_again(struct loop_timer *timer)
     for (struct topic *t = bus->topics; t && !bus->stopping; t = t->next) {
         if (t->standing != TOPIC_WAITING)
             continue;
-        if (adopt_log(bus, t->name))
-            topic_quarantine(t, "out of memory");
+        (void)adopt_log(bus, t->name); /* only a topic that is not there yet can fail */
         watch_ask(t);
     }
     reap_session(bus, 0);

@@ -4,6 +4,7 @@
 
 #include <pthread.h>
 #include <sched.h>
+#include <sys/epoll.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -691,6 +692,65 @@ a_log_that_cannot_be_read_now_is_tried_again(void **state)
     close(c);
 }
 
+/* So it does for epoll_ctl, when something is to be waited for. */
+static int watch_error;
+
+int faulty_epoll_ctl(int epoll, int verb, int fd, struct epoll_event *event) __asm__("epoll_ctl");
+
+int
+faulty_epoll_ctl(int epoll, int verb, int fd, struct epoll_event *event)
+{
+    errno = watch_error;
+    if (watch_error && verb == EPOLL_CTL_ADD)
+        return -1;
+    return (int)syscall(SYS_epoll_ctl, epoll, verb, fd, event);
+}
+
+/* The log can be read again, but there are no means to watch those who have a part in the topic: that passes, too. */
+static void
+seats_that_cannot_be_taken_now_are_tried_again(void **state)
+{
+    union wire_any p[] = {pub_packet("d"), sub_packet("d", "n", RING_KIND_DURABLE)};
+    struct wire_answer pub, sub;
+    struct child child;
+    struct topic *t;
+    uint32_t lanes;
+
+    (void)state;
+    bus_start("[topic d]\ndeclare = yes\ndurability = disk\ndepth = 64\n");
+    child = child_start(p, 2);
+    assert_int_equal(child_says(&child, &pub), 0);
+    assert_int_equal(child_says(&child, &pub), 0);
+    assert_int_equal(child_says(&child, &sub), 0);
+    claim_publisher("d", &pub);
+    claim_cursor("d", &sub);
+    lanes = topic("d")->lanes;
+    bus_die();
+
+    sync_error = EIO;
+    bus_start("io = block\n");
+    t = topic("d");
+    assert_int_equal(t->standing, TOPIC_WAITING);
+    watch_error = ENOSPC;
+    sync_error = 0;
+    TURN_UNTIL(strstr(t->why, strerror(ENOSPC)) || t->standing != TOPIC_WAITING);
+    if (t->standing != TOPIC_WAITING)
+        fail_msg("%s", t->why);
+    assert_int_equal(state_get(&t->memory.view), RING_TOPIC_LOG_FAILED);
+    assert_null(t->store);
+    assert_int_equal(t->lanes, 0);
+    assert_null(t->cursors[sub.index].name);
+    watch_error = 0;
+    TURN_UNTIL(t->standing == TOPIC_SERVING);
+    assert_int_equal(state_get(&t->memory.view), RING_TOPIC_OK);
+    assert_int_equal(t->lanes, lanes);
+    assert_int_equal(t->publishers[pub.index].process->pid, child.pid);
+    assert_int_equal(t->cursors[sub.index].process->pid, child.pid);
+    assert_string_equal(t->cursors[sub.index].name, "n");
+    child_kill(&child);
+    TURN_UNTIL(!t->publishers[pub.index].process && !t->cursors[sub.index].process);
+}
+
 /* Where nothing is left on disk there is nothing to keep from who wants the topic removed; a log that is there is kept. */
 static void
 a_topic_whose_log_is_gone_can_be_removed(void **state)
@@ -999,6 +1059,8 @@ main(void)
         cmocka_unit_test_setup_teardown(a_log_that_cannot_be_read_is_looked_at_again, bus_setup,
                                         bus_teardown),
         cmocka_unit_test_setup_teardown(a_log_that_cannot_be_read_now_is_tried_again, bus_setup,
+                                        bus_teardown),
+        cmocka_unit_test_setup_teardown(seats_that_cannot_be_taken_now_are_tried_again, bus_setup,
                                         bus_teardown),
         cmocka_unit_test_setup_teardown(a_topic_whose_log_is_gone_can_be_removed, bus_setup,
                                         bus_teardown),

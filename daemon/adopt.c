@@ -343,7 +343,7 @@ adopt_log(struct bus *bus, const char *name)
 
     if (t && t->standing != TOPIC_SERVING && t->standing != TOPIC_WAITING)
         return 0;
-    r = store_recover(&bus->store_env, name, reason, &store);
+    r = store_recover(&bus->store_env, name, STORE_PATIENCE_NS, reason, &store);
     if (r == -ENOENT) {
         if (t && t->standing == TOPIC_WAITING)
             try_later(bus);

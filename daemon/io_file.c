@@ -50,9 +50,12 @@ open_flags(uint32_t flags)
 void
 io__file_close(struct io *io, int fd)
 {
+    struct flock all = {.l_type = F_UNLCK, .l_whence = SEEK_SET};
+
     (void)io;
     /* io_uring may keep a description for a while after its last request is done, until a worker of the kernel lets go of it: a
-     * lock shall not wait for that. */
+     * lock, of either kind, shall not wait for that. */
+    (void)fcntl(fd, F_OFD_SETLK, &all);
     (void)flock(fd, LOCK_UN);
     close(fd);
 }

@@ -172,7 +172,7 @@ open_found(const struct recovery *rec, const struct found *f)
     return store__open_read(rec->s, name);
 }
 
-/* Opens a segment, waits for its lock, and reads its header. What the page cache has of the last one must be on the disk before it is
+/* Opens a segment, waits until nobody writes to it, and reads its header. What the page cache has of the last one must be on the disk before it is
  * believed; all before it were durable when it was begun. */
 static int
 look_at(struct recovery *rec, struct found *f, bool last)
@@ -188,7 +188,7 @@ look_at(struct recovery *rec, struct found *f, bool last)
     if (fd < 0)
         return say(rec, fd, "segment %" PRIu64 ": %s", f->first, report_error_text(fd));
     source = log_fd_source(&fd);
-    r = store__lock(fd, STORE_FENCE_NS);
+    r = store__fence(fd, rec->s->wait_until_ns);
     if (!r && last)
         r = store__from_disk(rec->s->env.io, fd);
     if (!r && fstat(fd, &st))
@@ -425,6 +425,26 @@ cut(struct recovery *rec)
     return r;
 }
 
+/* A reader has locked the last segment, so it cannot be written under a lock that would tell the next daemon of writes under
+ * way. It is not waited for: the log goes on in a fresh file, which nobody has a descriptor of. What is torn stays, and is
+ * not read, since the fresh one begins before it. */
+static void
+leave_last(struct recovery *rec)
+{
+    struct store *s = rec->s;
+    const struct store_seg *seg = store__seg_last(s);
+    struct flush *flush = &s->flush;
+
+    report_note("%s: a reader has locked segment %" PRIu64 "; the log goes on in a fresh one",
+                s->topic.name, seg->first);
+    if (seg->next != seg->first)
+        return;
+    /* No message ends in it: the fresh one begins with the same number, takes its name, and follows what it followed. */
+    flush->chain.hash = seg->previous;
+    flush->durable = flush->chain;
+    s->seg_cnt--;
+}
+
 /* Opens the last segment for writing. A file that is shorter than its header says was cut short by
  * somebody, and is made whole again if there is room. */
 static int
@@ -437,7 +457,13 @@ take_last(struct recovery *rec, const struct found *f)
     int r;
 
     log_segment_name(f->first, name);
+    seg->end = rec->walk.offset;
+    seg->next = flush->chain.next;
     r = store__open(s, name, 0, &flush->file);
+    if (r == -EAGAIN) {
+        leave_last(rec);
+        return 0;
+    }
     if (r)
         return r;
     if (flush->file.size < f->h.size && !io_allocate(s->env.io, flush->file.fd, f->h.size))
@@ -447,8 +473,6 @@ take_last(struct recovery *rec, const struct found *f)
     flush->end = rec->walk.offset;
     flush->full = flush->file.size < flush->end + FLUSH_ROOM_MIN;
     flush->named = true;
-    seg->end = rec->walk.offset;
-    seg->next = flush->chain.next;
     return cut(rec);
 }
 
@@ -639,8 +663,10 @@ recover_store(struct recovery *rec)
 }
 
 int
-recover(const struct store_env *env, const char *name, char why[STORE_WHY], struct store **ret)
+recover(const struct store_env *env, const char *name, uint64_t patience_ns, char why[STORE_WHY],
+        struct store **ret)
 {
+    const uint64_t until = patience_ns ? loop_clock() + patience_ns : 0;
     struct recovery rec = {.why = why};
     struct log_topic topic;
     struct io_file dir;
@@ -648,7 +674,7 @@ recover(const struct store_env *env, const char *name, char why[STORE_WHY], stru
 
     if (r)
         goto out;
-    r = store__lock(dir.fd, STORE_FENCE_NS);
+    r = store__lock_directory(dir.fd, until);
     if (!r)
         r = read_topic(dir.fd, name, why, &topic);
     if (!r)
@@ -658,10 +684,10 @@ recover(const struct store_env *env, const char *name, char why[STORE_WHY], stru
         goto out;
     }
     rec.s->dir = dir.fd;
-    rec.s->recovering = true;
+    rec.s->wait_until_ns = until;
     rec.buf = malloc(LOG_BATCH_MAX);
     r = rec.buf ? recover_store(&rec) : -ENOMEM;
-    rec.s->recovering = false;
+    rec.s->wait_until_ns = 0;
     free(rec.buf);
     free(rec.found);
     free(rec.spares);

@@ -353,7 +353,7 @@ furnish(struct store *s, const char *draft)
     if (r)
         return r;
     s->dir = dir.fd;
-    r = store__lock(s->dir, 0);
+    r = store__lock_directory(s->dir, 0);
     if (!r)
         r = store__put(io, s->dir, STORE_FILE_TOPIC, &s->topic, sizeof s->topic);
     if (!r)
@@ -417,12 +417,12 @@ store_create(const struct store_env *env, const struct log_topic *what, struct s
 }
 
 int
-store_recover(const struct store_env *env, const char *name, char why[STORE_WHY],
-              struct store **ret)
+store_recover(const struct store_env *env, const char *name, uint64_t patience_ns,
+              char why[STORE_WHY], struct store **ret)
 {
     char reason[STORE_WHY] = "";
     struct store *s;
-    int r = recover(env, name, reason, &s);
+    int r = recover(env, name, patience_ns, reason, &s);
 
     if (r) {
         memcpy(why, reason, sizeof reason);

@@ -38,13 +38,15 @@ struct store_events {
  * than any segment. -ENOSPC, -EIO, ...: nothing is left then. */
 int store_create(const struct store_env *env, const struct log_topic *what, struct store **ret);
 
-/* store_recover opens what a former daemon left: waits until its last writes are done (flock on the segments), walks the log,
- * cuts the torn tail and says so. Blocks. -ENOENT: no such directory or no topic file in it; -EPROTONOSUPPORT: of a newer
+/* store_recover opens what a former daemon left: waits until its last writes are done (locks on the files), walks the log,
+ * cuts the torn tail and says so. Blocks for the disk, and for those writes no longer than patience_ns. -EBUSY: they are not
+ * done. -ENOENT: no such directory or no topic file in it; -EPROTONOSUPPORT: of a newer
  * version, nothing was touched and `why` names both versions; -EBADMSG: damaged, nothing was removed, `why` says what.
  * `why` is touched only on failure. */
 #define STORE_WHY 256
-int store_recover(const struct store_env *env, const char *name, char why[STORE_WHY],
-                  struct store **ret);
+#define STORE_PATIENCE_NS 30000000000ull /* of a daemon that starts */
+int store_recover(const struct store_env *env, const char *name, uint64_t patience_ns,
+                  char why[STORE_WHY], struct store **ret);
 
 /* What it was made with; the sequence number after the last recovered or created one, fixed until store_attach; and the
  * oldest that can be read from the log now (== next when it is empty). */

@@ -133,21 +133,56 @@ store__put(struct io *io, int dir, const char *name, const void *data, uint32_t 
 
 /* --- files ------------------------------------------------------------------------------- */
 
-/* The descriptions of a dead daemon live, and hold the lock, until its last write is done. */
-int
-store__lock(int fd, uint64_t patience_ns)
+/* One more try before `until_ns`? */
+static bool
+may_wait(uint64_t until_ns)
 {
     const struct timespec pause = {.tv_nsec = 1000000};
-    uint64_t until = loop_clock() + patience_ns;
 
+    if (loop_clock() >= until_ns)
+        return false;
+    (void)nanosleep(&pause, NULL);
+    return true;
+}
+
+int
+store__lock_directory(int fd, uint64_t until_ns)
+{
     while (flock(fd, LOCK_EX | LOCK_NB)) {
         if (errno != EWOULDBLOCK && errno != EINTR)
             return -errno;
-        if (loop_clock() >= until)
+        if (!may_wait(until_ns))
             return -EBUSY;
-        (void)nanosleep(&pause, NULL);
     }
     return 0;
+}
+
+/* What would keep a reader from locking is a writer's lock, and nothing else. */
+int
+store__fence(int fd, uint64_t until_ns)
+{
+    for (;;) {
+        struct flock lock = {.l_type = F_RDLCK, .l_whence = SEEK_SET};
+        if (fcntl(fd, F_OFD_GETLK, &lock))
+            return -errno;
+        if (lock.l_type == F_UNLCK)
+            return 0;
+        if (!may_wait(until_ns))
+            return -EBUSY;
+    }
+}
+
+/* Nobody begins to write here but who has the lock of the directory, which is us: what is in the way once no writer is, is a
+ * reader. */
+static int
+lock_file(int fd, uint64_t until_ns)
+{
+    struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+    int r = store__fence(fd, until_ns);
+
+    if (r || !fcntl(fd, F_OFD_SETLK, &lock))
+        return r;
+    return errno == EACCES ? -EAGAIN : -errno;
 }
 
 int
@@ -159,7 +194,7 @@ store__open(struct store *s, const char *name, uint32_t flags, struct store_file
 
     if (r)
         return r;
-    r = store__lock(file.fd, s->recovering ? STORE_FENCE_NS : 0);
+    r = lock_file(file.fd, s->wait_until_ns);
     if (!r && fstat(file.fd, &st))
         r = -errno;
     if (r) {

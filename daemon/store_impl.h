@@ -49,9 +49,6 @@
 #define STORE_SEGMENT_LARGE (64u << 20)
 #define STORE_SEGMENT_FIRST (4u << 20)
 
-/* How long recovery waits for the writes of a dead daemon. */
-#define STORE_FENCE_NS 30000000000ull
-
 /* An index in memory; 512 entries of 128 KiB are one of the largest segments, and more are
  * thinned. */
 #define STORE_INDEX_ROOM 512
@@ -63,7 +60,7 @@
 #define STORE_FILE_CURSORS "cursors"
 #define STORE_FILE_DRAFT "cursors~new" /* until all of it is there */
 
-/* A segment file that is open for writing; fd -1: none. Locked (flock) as long as it is open. */
+/* A segment file that is open for writing; fd -1: none. Locked (F_OFD_SETLK, F_WRLCK) as long as it is open. */
 struct store_file {
     int fd;
     bool recycled; /* may hold old batches */
@@ -209,10 +206,11 @@ struct store {
     struct store_events events;
     char damage[STORE_WHY]; /* why it is damaged; empty: it is not */
     bool damage_told;
-    int dir;         /* its directory, locked */
-    unsigned busy;   /* requests in flight */
-    bool again;      /* a step made another one possible */
-    bool recovering; /* may wait */
+    int dir;       /* its directory, locked (flock) */
+    unsigned busy; /* requests in flight */
+    bool again;    /* a step made another one possible */
+    uint64_t
+        wait_until_ns; /* recovery waits so long for writes of a dead daemon; 0: nobody waits */
     bool closing;
     struct loop_task task;
     struct loop_timer retry, expire;
@@ -271,11 +269,19 @@ int store__from_disk(struct io *io, int fd);
 int store__remove(struct io *io, int dir, const char *name, uint32_t flags);
 int store__put(struct io *io, int dir, const char *name, const void *data, uint32_t len);
 
-/* store__open opens a segment, spare or cursors file for direct writing and locks it. -EBUSY:
- * somebody else has it; recovery waits STORE_FENCE_NS for a lock, nobody else waits. */
+/* Locks. A description that writes holds an open file description lock of its file, F_WRLCK, which lives as long as the
+ * description does, and that is until its last write has ended, also when its process was killed. Readers have descriptors of
+ * segments: they can lock, too, but only as readers. So nobody waits for a lock that a reader can hold. Directories, which
+ * can be opened for reading only and are handed out to nobody, are locked with flock.
+ *
+ * store__open opens a segment, spare or cursors file for direct writing and locks it. -EBUSY: a dead daemon's writes have not
+ * ended; recovery waits for that, nobody else does. -EAGAIN: a reader has locked it.
+ * store__fence waits until nobody writes to a file, store__lock_directory until a directory is ours: to until_ns at the
+ * latest, and only look when that is past. -EBUSY. */
 int store__open(struct store *s, const char *name, uint32_t flags, struct store_file *ret);
 void store__close(struct store *s, struct store_file *file);
-int store__lock(int fd, uint64_t patience_ns);
+int store__fence(int fd, uint64_t until_ns);
+int store__lock_directory(int fd, uint64_t until_ns);
 /* store__open_read opens for reading only, through the page cache. A descriptor or negative. */
 int store__open_read(const struct store *s, const char *name);
 

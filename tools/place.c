@@ -9,7 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include "client/client.h"
@@ -399,20 +398,10 @@ place_alive(const struct ring_view *v)
     return alive;
 }
 
-/* The kernel's list of locks: "1: FLOCK  ADVISORY  WRITE 812 08:01:12345 0 EOF". */
 bool
-place_locked(const struct stat *st)
+place_locked(int fd)
 {
-    FILE *f = fopen("/proc/locks", "re");
-    char line[256], want[64];
-    bool found = false;
+    struct flock lock = {.l_type = F_RDLCK, .l_whence = SEEK_SET};
 
-    if (!f)
-        return false;
-    (void)snprintf(want, sizeof want, " %02x:%02x:%llu ", major(st->st_dev), minor(st->st_dev),
-                   (unsigned long long)st->st_ino);
-    while (!found && fgets(line, sizeof line, f))
-        found = strstr(line, " FLOCK ") && strstr(line, want);
-    (void)fclose(f);
-    return found;
+    return !fcntl(fd, F_OFD_GETLK, &lock) && lock.l_type != F_UNLCK;
 }

@@ -45,7 +45,8 @@ void place_ring_close(struct place_ring *r);
 /* place_alive says whether the daemon that a topic's memory names is running. */
 bool place_alive(const struct ring_view *v);
 
-/* place_locked says whether somebody holds a flock on a file, without taking it: a daemon does on segments that it writes. */
-bool place_locked(const struct stat *st);
+/* place_locked says whether somebody has a file locked as its writer, as a daemon has the segment that it writes to. Takes no
+ * lock itself. */
+bool place_locked(int fd);
 
 #endif

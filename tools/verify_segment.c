@@ -163,7 +163,7 @@ judge_last(struct walk *w, int ended)
                        "the log ends here, but all up to %" PRIu64 " was reported durable",
                        durable);
         found(w, VERIFY_DAMAGED, text);
-    } else if (d.end == LOG_END_TORN && !w->v->alive && !place_locked(&w->st)) {
+    } else if (d.end == LOG_END_TORN && !w->v->alive && !place_locked(w->fd)) {
         (void)snprintf(text, sizeof text, "a write was torn here: %" PRIu64 " bytes will be cut%s",
                        d.bytes, ended < 0 ? "" : ", none of which were durable");
         found(w, VERIFY_CUT, text);
@@ -337,7 +337,7 @@ verify_unbegun(struct verify *v, const char *folder, uint64_t first)
     named.size = (uint64_t)st.st_size;
     if (r == -EBADMSG || (!r && (h.first != first || h.topic_id != v->topic_id)))
         (void)log_segment_diagnose(&source, &named, buf, &end);
-    if (end.end != LOG_END_DAMAGE && !v->alive && !place_locked(&st))
+    if (end.end != LOG_END_DAMAGE && !v->alive && !place_locked(fd))
         verify_found(v, VERIFY_CUT, &where,
                      "it holds no segment: it was never begun, and will be removed");
 out:

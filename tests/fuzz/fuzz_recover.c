@@ -181,7 +181,7 @@ recover_once(struct store **ret)
 {
     char why[STORE_WHY] = "";
     uint64_t before = look_at_files();
-    int r = store_recover(&env, TOPIC, why, ret);
+    int r = store_recover(&env, TOPIC, 0, why, ret);
 
     MUST(r <= 0);
     if (!r) {

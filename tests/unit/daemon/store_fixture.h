@@ -455,7 +455,7 @@ rig_attach(struct rig *rig)
 static inline int
 rig_recover(struct rig *rig, char why[STORE_WHY])
 {
-    return store_recover(&rig->env, RIG_TOPIC, why, &rig->store);
+    return store_recover(&rig->env, RIG_TOPIC, STORE_PATIENCE_NS, why, &rig->store);
 }
 
 /* The machine was off: recovers the log and begins a new ring behind it. */

@@ -902,6 +902,14 @@ newer_versions_are_refused(void **state)
     rig_end(rig);
 }
 
+static int
+lock(int fd, short type)
+{
+    struct flock all = {.l_type = type, .l_whence = SEEK_SET};
+
+    return fcntl(fd, F_OFD_SETLK, &all);
+}
+
 /* A write of the dead daemon that lands while the next one starts: the lock makes it wait. */
 static void
 waits_for_the_last_writes(void **state)
@@ -921,7 +929,7 @@ waits_for_the_last_writes(void **state)
     assert_true(pid >= 0);
     if (!pid) {
         fd = open_segment(rig, m->first, O_RDWR);
-        CHILD_CHECK(!flock(fd, LOCK_EX));
+        CHILD_CHECK(!lock(fd, F_WRLCK));
         CHILD_CHECK(write(ready[1], &byte, 1) == 1);
         (void)poll(NULL, 0, 100);
         CHILD_CHECK(pwrite(fd, m->bytes + at, SEGMENT - at, (off_t)at) == (ssize_t)(SEGMENT - at));
@@ -936,6 +944,127 @@ waits_for_the_last_writes(void **state)
     close(ready[1]);
     m = drop_image(m);
     rig_end(rig);
+}
+
+/* Who does not want to wait is told at once that there are such writes. */
+static void
+writes_under_way_need_not_be_waited_for(void **state)
+{
+    struct rig *rig = make_log(*state);
+    uint64_t last = last_segment(rig), next = rig->next;
+    char why[STORE_WHY] = "";
+    int fd = open_segment(rig, last, O_RDWR);
+
+    assert_int_equal(lock(fd, F_WRLCK), 0);
+    assert_int_equal(store_recover(&rig->env, RIG_TOPIC, 0, why, &rig->store), -EBUSY);
+    assert_true(why[0]);
+    rig->store = NULL;
+    close(fd);
+    rig_reboot(rig);
+    assert_int_equal(rig->next, next);
+    assert_int_equal(last_segment(rig), last);
+    rig_end(rig);
+}
+
+/* What a subscriber can do with the descriptor that it was handed: all kinds of locks. */
+static int
+reader_of(const struct rig *rig, uint64_t first)
+{
+    int fd = open_segment(rig, first, O_RDONLY);
+
+    assert_int_equal(lock(fd, F_WRLCK), -1);
+    assert_int_equal(lock(fd, F_RDLCK), 0);
+    assert_int_equal(flock(fd, LOCK_EX), 0);
+    return fd;
+}
+
+/* The next daemon starts at once, and what it writes is under a lock, which is to say in a file of its own. */
+static void
+goes_on_beside_a_reader(struct rig *rig, int reader, uint64_t next)
+{
+    uint64_t begun = loop_clock(), first;
+    struct stat read, written;
+    int fd;
+
+    rig_reboot(rig);
+    assert_true(loop_clock() - begun < STORE_PATIENCE_NS / 2);
+    assert_int_equal(rig->next, next);
+    publish_some(rig, 50);
+    rig_wait_durable(rig, rig->next - 1);
+    first = store__seg_last(rig->store)->first;
+    assert_true(first >= next);
+    fd = open_segment(rig, first, O_RDWR);
+    assert_int_equal(fstat(fd, &written), 0);
+    assert_int_equal(fstat(reader, &read), 0);
+    assert_true(written.st_ino != read.st_ino);
+    assert_int_equal(lock(fd, F_RDLCK), -1);
+    close(fd);
+    assert_int_equal(rig_read(rig, 1).next, rig->next);
+    stop(rig);
+    goes_on(rig, 1);
+    stop(rig);
+    goes_on(rig, 1);
+    close(reader);
+}
+
+/* Readers lock the last segment as soon as the daemon is dead: whole; torn; without a batch. */
+static void
+a_readers_lock_holds_up_nobody(void **state)
+{
+    static const unsigned char zeros[SEGMENT];
+
+    for (int how = 0; how < 3; how++) {
+        struct rig *rig = make_log(*state);
+        struct image *m = take_image(rig, last_segment(rig));
+        uint64_t at = how == 1 ? m->offset[m->n - 1] + 64 : how == 2 ? LOG_BLOCK : SEGMENT;
+        uint64_t next = how == 1 ? m->batch[m->n - 1].first : how == 2 ? m->first : rig->next;
+        int fd = open_segment(rig, m->first, O_RDWR);
+
+        assert_int_equal(pwrite(fd, zeros, SEGMENT - at, (off_t)at), (ssize_t)(SEGMENT - at));
+        close(fd);
+        goes_on_beside_a_reader(rig, reader_of(rig, m->first), next);
+        drop_image(m);
+        rig_end(rig);
+    }
+}
+
+/* ... or with the beginning of a message, behind others or alone. */
+static void
+a_reader_locks_a_message_without_its_end(void **state)
+{
+    static const unsigned char zeros[1 << 20];
+    struct rig_options o = *(const struct rig_options *)*state;
+
+    o.lane = 8u << 20;
+    for (unsigned before = 0; before < 2; before++) {
+        struct rig *rig = rig_start(&o);
+        unsigned char *buf = malloc(LOG_BATCH_MAX);
+        struct log_segment_header h;
+        struct log_source source;
+        struct log_walk w;
+        int fd;
+
+        for (unsigned i = 0; i < before; i++) {
+            rig_publish(rig, 10);
+            rig_wait_durable(rig, 1);
+        }
+        rig_publish(rig, 3u << 20);
+        rig_wait_durable(rig, rig->next - 1);
+        stop(rig);
+        fd = open_segment(rig, 1, O_RDWR);
+        source = log_fd_source(&fd);
+        assert_int_equal(log_segment_check(&source, &h), 0);
+        log_walk_begin(&w, &source, &h, buf);
+        for (unsigned i = 0; i < before + 2; i++)
+            assert_int_equal(log_walk_next(&w), 1);
+        assert_true(w.chain.partial > 0);
+        for (uint64_t at = w.offset; at < h.size; at += sizeof zeros)
+            assert_true(pwrite(fd, zeros, shm_min(sizeof zeros, h.size - at), (off_t)at) > 0);
+        close(fd);
+        free(buf);
+        goes_on_beside_a_reader(rig, reader_of(rig, 1), before + 1);
+        rig_end(rig);
+    }
 }
 
 /* --- after a disk that failed ------------------------------------------------------------ */
@@ -1257,6 +1386,10 @@ main(void)
         WITH(a_header_that_is_gone, fake),
         WITH(newer_versions_are_refused, fake),
         BOTH(waits_for_the_last_writes),
+        WITH(writes_under_way_need_not_be_waited_for, fake),
+        WITH(a_readers_lock_holds_up_nobody, fake),
+        WITH(a_readers_lock_holds_up_nobody, uring),
+        BOTH(a_reader_locks_a_message_without_its_end),
         WITH(given_up_segments_are_passed, fake),
         WITH(a_given_up_segment_is_the_last_again, fake),
         BOTH(killed_at_any_time),

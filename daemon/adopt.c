@@ -16,7 +16,9 @@
 #include "shm/name.h"
 #include "shm/testpoint.h"
 
+/* A log is tried again after this long, and after twice as long each time: each try reads the last segment. */
 #define ADOPT_RETRY_NS 1000000000ull
+#define ADOPT_RETRY_MAX_NS 30000000000ull
 
 /* The first error that makes the whole start pointless; what concerns one topic only sets that topic aside. */
 struct adoption {
@@ -299,9 +301,11 @@ is_passing(int error)
 }
 
 static void
-try_later(struct bus *bus)
+try_later(struct topic *t)
 {
-    loop_set_by(bus->loop, &bus->adopt_timer, loop_clock() + ADOPT_RETRY_NS);
+    t->adopt_wait_ns = shm_min(shm_max(t->adopt_wait_ns * 2, ADOPT_RETRY_NS), ADOPT_RETRY_MAX_NS);
+    t->adopt_at_ns = loop_clock() + t->adopt_wait_ns;
+    loop_set_by(t->bus->loop, &t->bus->adopt_timer, t->adopt_at_ns);
 }
 
 /* The ring stays as it is: publishers are held back when it is full, and none of its messages is lost. So it does for a log that is
@@ -315,7 +319,7 @@ wait_for_log(struct topic *t, const char *why)
     (void)snprintf(t->why, sizeof t->why, "%s", why);
     if (t->mapped)
         state_set(&t->memory.view, RING_TOPIC_LOG_FAILED, why);
-    try_later(t->bus);
+    try_later(t);
 }
 
 /* Takes over a recovered log, its ring, and the seats of those who have a part in it. */
@@ -333,7 +337,7 @@ take_over(struct topic *t, struct store *store, char why[WHY_ROOM])
 }
 
 static int
-adopt_log(struct bus *bus, const char *name)
+adopt_log(struct bus *bus, const char *name, uint64_t patience_ns)
 {
     struct topic *t = topic_by_name(bus, name);
     char reason[STORE_WHY] = "", why[WHY_ROOM];
@@ -343,10 +347,10 @@ adopt_log(struct bus *bus, const char *name)
 
     if (t && t->standing != TOPIC_SERVING && t->standing != TOPIC_WAITING)
         return 0;
-    r = store_recover(&bus->store_env, name, STORE_PATIENCE_NS, reason, &store);
+    r = store_recover(&bus->store_env, name, patience_ns, reason, &store);
     if (r == -ENOENT) {
         if (t && t->standing == TOPIC_WAITING)
-            try_later(bus);
+            try_later(t);
         return 0;
     }
     if (!t && topic_add(bus, name, &t)) {
@@ -397,26 +401,42 @@ adopt_logs(struct bus *bus)
         return -errno;
     for (int i = 0; i < n; i++) {
         if (!r)
-            r = adopt_log(bus, list[i]->d_name);
+            r = adopt_log(bus, list[i]->d_name, STORE_PATIENCE_NS);
         free(list[i]);
     }
     free(list);
     return r;
 }
 
-/* Blocks for the disk, as at the start. */
+static struct topic *
+next_to_try(const struct bus *bus)
+{
+    struct topic *next = NULL;
+
+    for (struct topic *t = bus->topics; t; t = t->next)
+        if (t->standing == TOPIC_WAITING && (!next || t->adopt_at_ns < next->adopt_at_ns))
+            next = t;
+    return next;
+}
+
+/* Blocks for the disk, but for nobody else: the other topics are served meanwhile. So one topic a turn, and for writes of a dead
+ * daemon that have not ended there is the next try. */
 static void
 try_again(struct loop_timer *timer)
 {
     struct bus *bus = timer->user;
+    struct topic *t = next_to_try(bus);
 
-    for (struct topic *t = bus->topics; t && !bus->stopping; t = t->next) {
-        if (t->standing != TOPIC_WAITING)
-            continue;
-        (void)adopt_log(bus, t->name); /* only a topic that is not there yet can fail */
+    if (!t || bus->stopping)
+        return;
+    if (t->adopt_at_ns <= loop_now(bus->loop)) {
+        (void)adopt_log(bus, t->name, 0); /* only a topic that is not there yet can fail */
         watch_ask(t);
+        reap_session(bus, 0);
     }
-    reap_session(bus, 0);
+    t = next_to_try(bus);
+    if (t)
+        loop_set(bus->loop, timer, shm_max(t->adopt_at_ns, loop_now(bus->loop) + 1));
 }
 
 int

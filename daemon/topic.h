@@ -45,6 +45,9 @@ struct topic {
     struct topic_seat *publishers, *cursors;
     uint64_t *scratch; /* of ring_settle */
 
+    uint64_t adopt_at_ns;   /* adopt.h: while waiting, when its log is tried again, */
+    uint64_t adopt_wait_ns; /* ... and how long that is after the last try */
+
     struct loop_task look;    /* watch.h */
     struct loop_timer acks;   /* ... floors are looked at again */
     struct loop_timer lag;    /* ... a gating cursor may be evicted */

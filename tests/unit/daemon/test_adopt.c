@@ -751,6 +751,44 @@ seats_that_cannot_be_taken_now_are_tried_again(void **state)
     TURN_UNTIL(!t->publishers[pub.index].process && !t->cursors[sub.index].process);
 }
 
+/* No try waits for anybody, and there are fewer and fewer of them: the topics that are well are served meanwhile. */
+static void
+who_waits_for_a_log_holds_up_nobody(void **state)
+{
+    struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+    uint64_t begun = loop_clock(), longest = 0;
+    struct topic *t;
+    char path[128];
+    int fd;
+
+    (void)state;
+    bus_start("[topic d]\ndeclare = yes\ndurability = disk\n"
+              "[topic e]\ndeclare = yes\ndurability = disk\n");
+    bus_die();
+    sync_error = EIO;
+    bus_start("io = block\n");
+    t = topic("d");
+    assert_int_equal(t->standing, TOPIC_WAITING);
+    assert_int_equal(topic("e")->standing, TOPIC_WAITING);
+    /* As a dead daemon has it whose writes do not end. */
+    (void)snprintf(path, sizeof path, "%s/store/d/cursors", fix.dir);
+    fd = open(path, O_RDWR | O_CLOEXEC);
+    assert_int_equal(fcntl(fd, F_OFD_SETLK, &lock), 0);
+    sync_error = 0;
+    while (!strstr(t->why, strerror(EBUSY)) || topic("e")->standing != TOPIC_SERVING) {
+        uint64_t now = loop_clock();
+        assert_true(now - begun < PATIENCE_NS);
+        assert_int_equal(loop_turn(fix.bus->loop, now + 2000000), 0);
+        longest = shm_max(longest, loop_clock() - now);
+    }
+    assert_true(longest < STORE_PATIENCE_NS / 2);
+    assert_int_equal(t->standing, TOPIC_WAITING);
+    assert_int_equal(t->adopt_wait_ns, 2000000000);
+    assert_true(t->adopt_at_ns > begun + 2000000000);
+    close(fd);
+    TURN_UNTIL(t->standing == TOPIC_SERVING);
+}
+
 /* Where nothing is left on disk there is nothing to keep from who wants the topic removed; a log that is there is kept. */
 static void
 a_topic_whose_log_is_gone_can_be_removed(void **state)
@@ -1061,6 +1099,8 @@ main(void)
         cmocka_unit_test_setup_teardown(a_log_that_cannot_be_read_now_is_tried_again, bus_setup,
                                         bus_teardown),
         cmocka_unit_test_setup_teardown(seats_that_cannot_be_taken_now_are_tried_again, bus_setup,
+                                        bus_teardown),
+        cmocka_unit_test_setup_teardown(who_waits_for_a_log_holds_up_nobody, bus_setup,
                                         bus_teardown),
         cmocka_unit_test_setup_teardown(a_topic_whose_log_is_gone_can_be_removed, bus_setup,
                                         bus_teardown),

@@ -34,7 +34,8 @@ check_access(const struct topic *t, const struct attach_asker *asker, enum acces
                    t->access.uid, t->access.gid, t->access.mode);
 }
 
-/* Nobody but its owner may take all of a topic's places. */
+/* Nobody but its owner may take all of a topic's places. One that waits for the orphan rule is nobody else's yet: whoever holds
+ * the rule up, by an intent that stays open, would have all of them by opening and closing. */
 static int
 check_seats(const struct topic *t, const struct topic_seat *seats, uint32_t count,
             const struct attach_asker *asker, char why[WHY_ROOM])
@@ -44,7 +45,7 @@ check_seats(const struct topic *t, const struct topic_seat *seats, uint32_t coun
     if (!most || uid == t->access.uid || access_is_master(asker->who))
         return 0;
     for (uint32_t i = 0; i < count; i++)
-        n += seats[i].process && seats[i].uid == uid;
+        n += (seats[i].process || seats[i].dying) && seats[i].uid == uid;
     if (n < most)
         return 0;
     return why_set(why, -EDQUOT, "topic %s: user %u has %u %s; [bus] user_seats allows no more",

@@ -265,6 +265,38 @@ a_ruined_line_is_handed_to_nobody(void **state)
     close(c);
 }
 
+/* Those that were closed and wait for a claim that stays open are its last owner's still. */
+static void
+a_users_seats_are_counted_until_they_are_free(void **state)
+{
+    struct wire_answer pub[2];
+    struct topic *t;
+    uint64_t intent = ring_intent_pack(1, 1);
+    int c;
+
+    (void)state;
+    bus_start("user_seats = 2\n[topic a]\ndeclare = yes\nmax_publishers = 8\nmode = 0666\n");
+    t = topic("a");
+    c = client_open();
+    fix.bus->sessions->who.uid = t->access.uid + 12345;
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(ask_topic(c, WIRE_PUB_OPEN, "a", NULL), 0);
+        pub[i] = answer;
+    }
+    assert_int_equal(ask_topic(c, WIRE_PUB_OPEN, "a", NULL), -EDQUOT);
+    atom_store_relaxed(&ring_line(&t->memory.view, pub[0].index)->limit, 2);
+    atom_store_relaxed(&ring_line(&t->memory.view, pub[0].index)->intent, intent);
+    atom_store_relaxed(ring_tail(&t->memory.view), 2);
+    assert_int_equal(ask_close(c, WIRE_PUB_CLOSE, &pub[1]), 0);
+    assert_true(t->publishers[pub[1].index].dying);
+    assert_int_equal(ask_topic(c, WIRE_PUB_OPEN, "a", NULL), -EDQUOT);
+    assert_non_null(strstr(answer.text, "has 2 publishers; [bus] user_seats"));
+    assert_int_equal(ask_close(c, WIRE_PUB_CLOSE, &pub[0]), 0);
+    assert_false(t->publishers[pub[1].index].dying);
+    assert_int_equal(ask_topic(c, WIRE_PUB_OPEN, "a", NULL), 0);
+    close(c);
+}
+
 int
 main(void)
 {
@@ -279,6 +311,8 @@ main(void)
         cmocka_unit_test_setup_teardown(a_quarantined_topic_lets_nobody_in, bus_setup,
                                         bus_teardown),
         cmocka_unit_test_setup_teardown(a_ruined_line_is_handed_to_nobody, bus_setup, bus_teardown),
+        cmocka_unit_test_setup_teardown(a_users_seats_are_counted_until_they_are_free, bus_setup,
+                                        bus_teardown),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -255,7 +255,11 @@ new_ring(struct topic *t, struct store *store, char why[WHY_ROOM])
         return r;
     TESTPOINT("adopt.new_ring");
     r = topic_prepare(t);
-    return r ? why_set(why, r, "topic %s: out of memory", t->name) : 0;
+    if (!r)
+        return 0;
+    /* It is made again when this is tried again. */
+    memory_remove(t->bus->prefix, t->name);
+    return why_set(why, r, "topic %s: out of memory", t->name);
 }
 
 /* Who may do what stands in the log as well, where no client can write. */

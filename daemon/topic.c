@@ -291,19 +291,32 @@ topic_add(struct bus *bus, const char *name, struct topic **ret)
     return 0;
 }
 
+static void
+free_seats(struct topic *t)
+{
+    free(t->publishers);
+    free(t->cursors);
+    free(t->scratch);
+    t->publishers = t->cursors = NULL;
+    t->scratch = NULL;
+}
+
 int
 topic_prepare(struct topic *t)
 {
     const struct ring_geometry *g = &t->memory.view.geo;
 
-    t->mapped = true;
-    t->access = (struct access_rule){.uid = g->uid, .gid = g->gid, .mode = g->mode};
     t->publishers = calloc(g->max_publishers, sizeof *t->publishers);
     t->cursors = calloc(g->max_cursors, sizeof *t->cursors);
     t->scratch = calloc(g->max_publishers, sizeof *t->scratch);
-    if (!t->publishers || !t->cursors || !t->scratch)
+    if (!t->publishers || !t->cursors || !t->scratch) {
+        free_seats(t);
+        memory_close(&t->memory);
         return -ENOMEM;
+    }
+    t->access = (struct access_rule){.uid = g->uid, .gid = g->gid, .mode = g->mode};
     set_id(t, ring_header(&t->memory.view)->topic_id);
+    t->mapped = true;
     return 0;
 }
 
@@ -422,8 +435,10 @@ build(struct topic *t, const struct topic_wish *wish, char why[WHY_ROOM])
     if (r)
         return r;
     r = topic_prepare(t);
-    if (r)
+    if (r) {
+        memory_remove(t->bus->prefix, t->name);
         return why_set(why, r, "topic %s: out of memory", t->name);
+    }
     topic_sign(t);
     TESTPOINT("topic.made");
     return t->store ? topic_follow(t, t->store, why) : 0;
@@ -532,9 +547,7 @@ topic_close(struct topic *t)
     }
     unlink_all(t);
     memory_close(&t->memory);
-    free(t->publishers);
-    free(t->cursors);
-    free(t->scratch);
+    free_seats(t);
     free(t);
 }
 

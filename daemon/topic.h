@@ -38,7 +38,7 @@ struct topic {
     char why[WHY_ROOM]; /* when it is not serving */
     struct access_rule access;
 
-    bool mapped;    /* memory is there */
+    bool mapped;    /* memory is there, and seats for it */
     uint32_t lanes; /* of which reserved */
     struct memory memory;
     struct store *store; /* NULL: a memory topic */
@@ -101,8 +101,8 @@ void topic_quarantine(struct topic *t, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
 /* For adoption: topic_add makes a bare topic under a name; topic_prepare allocates what a mapped one needs, sets its access
- * rule and id; topic_sign says in shared memory who serves it now, which is written once nothing can refuse the topic any more.
- * topic_follow joins it to its log. -ENOMEM, -EBADMSG. */
+ * rule and id, or else closes its memory, whose names stay; topic_sign says in shared memory who serves it now, which is
+ * written once nothing can refuse the topic any more. topic_follow joins it to its log. -ENOMEM, -EBADMSG. */
 int topic_add(struct bus *bus, const char *name, struct topic **ret);
 int topic_prepare(struct topic *t);
 void topic_sign(struct topic *t);

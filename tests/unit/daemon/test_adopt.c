@@ -814,6 +814,61 @@ a_topic_whose_log_is_gone_can_be_removed(void **state)
     close(c);
 }
 
+/* So does calloc: there is no memory for this many, of whatever. */
+static size_t calloc_refused;
+
+#if defined(LEAT_SANITIZED)
+void *libc_calloc(size_t n, size_t size) __asm__("__interceptor_calloc");
+#else
+void *libc_calloc(size_t n, size_t size) __asm__("__libc_calloc");
+#endif
+void *choosy_calloc(size_t n, size_t size) __asm__("calloc");
+
+void *
+choosy_calloc(size_t n, size_t size)
+{
+    return calloc_refused && n == calloc_refused ? NULL : libc_calloc(n, size);
+}
+
+/* A ring that the daemon has no memory to serve is not half there: nobody's death or farewell meets it. */
+static void
+a_ring_without_seats_is_made_again(void **state)
+{
+    static const size_t seats[] = {13, 18}; /* publishers; subscribers and the log's */
+    union wire_any p = pub_packet("m");
+    struct wire_answer said;
+    struct child child;
+    int c;
+
+    (void)state;
+    bus_start("[topic *]\ncreate = yes\nmax_publishers = 13\nmax_subscribers = 17\n"
+              "[topic m]\nmax_publishers = 2\n[topic d]\ndeclare = yes\ndurability = disk\n");
+    memcpy(prefix, fix.bus->prefix, sizeof prefix);
+    for (size_t i = 0; i < sizeof seats / sizeof *seats; i++) {
+        bus_die();
+        memory_remove(prefix, "d");
+        calloc_refused = seats[i];
+        bus_start("[topic *]\ncreate = yes\nmax_publishers = 13\nmax_subscribers = 17\n"
+                  "[topic m]\nmax_publishers = 2\nmax_subscribers = 2\n");
+        child = child_start(&p, 1);
+        assert_int_equal(child_says(&child, &said), 0);
+        assert_int_equal(child_says(&child, &said), 0);
+        child_kill(&child);
+        TURN_UNTIL(!fix.bus->processes);
+        c = client_open();
+        assert_int_equal(ask_topic(c, WIRE_PUB_OPEN, "d", NULL), -EAGAIN);
+        assert_non_null(strstr(answer.text, "out of memory"));
+        assert_int_equal(ask_topic(c, WIRE_TOPIC_CREATE, "new", NULL),
+                         seats[i] == 13 ? -ENOMEM : 0);
+        calloc_refused = 0;
+        assert_int_equal(ask_topic(c, WIRE_TOPIC_CREATE, "new", NULL), 0);
+        TURN_UNTIL(topic("d")->standing == TOPIC_SERVING);
+        assert_int_equal(ask_topic(c, WIRE_PUB_OPEN, "d", NULL), 0);
+        assert_int_equal(ask_topic(c, WIRE_TOPIC_REMOVE, "new", NULL), 0);
+        close(c);
+    }
+}
+
 /* A publisher can write over the owner and mode in its topic's header, but not in the log. */
 static void
 a_header_gives_no_rights_to_a_log(void **state)
@@ -1105,6 +1160,8 @@ main(void)
         cmocka_unit_test_setup_teardown(a_topic_whose_log_is_gone_can_be_removed, bus_setup,
                                         bus_teardown),
         cmocka_unit_test_setup_teardown(a_disk_topic_without_its_log_waits_for_it, bus_setup,
+                                        bus_teardown),
+        cmocka_unit_test_setup_teardown(a_ring_without_seats_is_made_again, bus_setup,
                                         bus_teardown),
         cmocka_unit_test_setup_teardown(scribbles_hurt_their_own_topic_only, bus_setup,
                                         bus_teardown),

@@ -17,13 +17,13 @@
 
 #include "daemon/adopt.h"
 #include "daemon/lock.h"
+#include "daemon/prefix.h"
 #include "daemon/reap.h"
 #include "daemon/report.h"
 #include "daemon/session.h"
 #include "daemon/state.h"
 #include "daemon/topic.h"
 #include "daemon/watch.h"
-#include "shm/name.h"
 #include "shm/process.h"
 #include "shm/testpoint.h"
 
@@ -108,22 +108,14 @@ directory_of(const char *path, char ret[CONFIG_PATH])
     return 0;
 }
 
-static void
-prefix_guard(const struct bus *bus, char ret[PATH_MAX])
-{
-    (void)snprintf(ret, PATH_MAX, "/dev/shm/%s" BUS_GUARD, bus->prefix);
-}
-
-/* The prefix comes from the socket's real place, so that two spellings of one path are one bus. */
 static int
 open_socket_place(struct bus *bus, char why[WHY_ROOM])
 {
     struct config *c = &bus->config;
-    char dir[CONFIG_PATH], real[PATH_MAX], path[PATH_MAX + CONFIG_SOCKET + 8], what[160];
-    const char *base = strrchr(c->socket, '/') + 1;
+    char dir[CONFIG_PATH], path[CONFIG_SOCKET + 8], what[160];
     int r;
 
-    if (!*base)
+    if (!strrchr(c->socket, '/')[1])
         return why_set(why, -EINVAL, "socket %s is a directory's name", c->socket);
     (void)directory_of(c->socket, dir);
     r = make_directories(dir, c->mode & 0077 ? 0755 : 0700);
@@ -132,22 +124,17 @@ open_socket_place(struct bus *bus, char why[WHY_ROOM])
     r = check_directory(dir, why);
     if (r)
         return r;
-    if (!realpath(dir, real))
-        return why_set(why, -errno, "cannot resolve %.200s: %s", dir, strerror(errno));
-    (void)snprintf(path, sizeof path, "%s/%s", real, base);
-    if (c->prefix[0])
-        memcpy(bus->prefix, c->prefix, sizeof bus->prefix);
-    else
-        shm_name_prefix(path, bus->prefix);
+    memcpy(bus->prefix, c->prefix, sizeof bus->prefix);
+    if (!c->prefix[0])
+        r = prefix_of_socket(c->socket, bus->prefix);
+    if (r)
+        return why_set(why, r, "cannot resolve %.200s: %s", dir, strerror(-r));
     (void)snprintf(path, sizeof path, "%s" BUS_GUARD, c->socket);
     (void)snprintf(what, sizeof what, "socket %s", c->socket);
     r = lock_take(path, what, &bus->bus_lock, why);
     if (r || !c->prefix[0])
         return r;
-    /* One that was chosen may be another bus's as well, whose living rings would be adopted. */
-    prefix_guard(bus, path);
-    (void)snprintf(what, sizeof what, "prefix %s", c->prefix);
-    return lock_take(path, what, &bus->prefix_lock, why);
+    return prefix_take(c->prefix, &bus->prefix_lock, why);
 }
 
 /* The store's own name, and those of the directories that were made for it, must be as durable as what will stand in it. A
@@ -556,8 +543,6 @@ close_topics(struct bus *bus, bool keep)
 struct bus *
 bus_close(struct bus *bus)
 {
-    char guard[PATH_MAX];
-
     if (!bus)
         return NULL;
     if (bus->loop) {
@@ -572,8 +557,7 @@ bus_close(struct bus *bus)
     close_fd(&bus->spare_fd);
     close_fd(&bus->store_dirfd);
     close_fd(&bus->store_lock);
-    prefix_guard(bus, guard);
-    lock_remove(guard, &bus->prefix_lock);
+    prefix_give_up(bus->prefix, &bus->prefix_lock);
     close_fd(&bus->bus_lock);
     config_free(&bus->config);
     free(bus);

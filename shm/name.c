@@ -3,6 +3,9 @@
 #include <stdio.h>
 #include <string.h>
 
+/* Before the hash of a socket's path. */
+#define DERIVED "leat-"
+
 static const char *
 check(const char *name, size_t longest, const char *too_long)
 {
@@ -73,5 +76,14 @@ shm_name_prefix(const char *socket_path, char ret[LIMIT_SHM_PREFIX])
 
     for (const char *c = socket_path; *c; c++)
         hash = (hash ^ (unsigned char)*c) * 0x100000001b3ull;
-    (void)snprintf(ret, LIMIT_SHM_PREFIX, "leat-%016llx", (unsigned long long)hash);
+    (void)snprintf(ret, LIMIT_SHM_PREFIX, DERIVED "%016llx", (unsigned long long)hash);
+}
+
+bool
+shm_name_is_derived(const char *prefix)
+{
+    size_t skip = strlen(DERIVED);
+
+    return !strncmp(prefix, DERIVED, skip) && strlen(prefix + skip) == 16 &&
+           strspn(prefix + skip, "0123456789abcdef") == 16;
 }

@@ -27,4 +27,7 @@ void shm_name_object(const char *prefix, const char *topic, enum shm_kind kind,
  * hexadecimal digits of a 64-bit FNV-1a hash), so that buses never meet in /dev/shm. */
 void shm_name_prefix(const char *socket_path, char ret[LIMIT_SHM_PREFIX]);
 
+/* shm_name_is_derived says whether a prefix is one that some socket's path could give. */
+bool shm_name_is_derived(const char *prefix);
+
 #endif

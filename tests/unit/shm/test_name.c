@@ -163,6 +163,29 @@ prefixes_differ_by_socket(void **state)
     assert_string_equal(a, "leat-85944171f73967e8");
 }
 
+static void
+a_derived_prefix_is_known_by_its_form(void **state)
+{
+    static const char *const others[] = {"",
+                                         "leat-",
+                                         "leat",
+                                         "leat-x",
+                                         "leat-85944171f73967e",
+                                         "leat-85944171f73967e88",
+                                         "leat-85944171F73967E8",
+                                         "leat-85944171f73967g8",
+                                         "leat_85944171f73967e8",
+                                         "xleat-85944171f73967e"};
+    char derived[LIMIT_SHM_PREFIX];
+
+    (void)state;
+    shm_name_prefix("/run/leat/bus", derived);
+    assert_true(shm_name_is_derived(derived));
+    assert_true(shm_name_is_derived("leat-0000000000000000"));
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++)
+        assert_false(shm_name_is_derived(others[i]));
+}
+
 int
 main(void)
 {
@@ -174,6 +197,7 @@ main(void)
         cmocka_unit_test(patterns_match_as_defined),
         cmocka_unit_test(the_longest_object_name_fits),
         cmocka_unit_test(prefixes_differ_by_socket),
+        cmocka_unit_test(a_derived_prefix_is_known_by_its_form),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -11,6 +11,7 @@
 #include "daemon/bus.h"
 #include "daemon/lock.h"
 #include "daemon/memory.h"
+#include "daemon/prefix.h"
 #include "daemon/report.h"
 #include "daemon/state.h"
 #include "shm/name.h"
@@ -106,29 +107,70 @@ purge_topic(void *user, const char *name)
     p->count++;
 }
 
+/* Nobody may serve what is purged, and nobody begin to. The guard of the socket, which is taken, is enough for the prefix that is
+ * made from its path, and for no other: one that was chosen may be served at another socket since, and a directory that was
+ * moved brings the guard of another path along. */
+static int
+take_prefix(const char *prefix, const char *socket, int *ret_fd, char why[WHY_ROOM])
+{
+    char own[LIMIT_SHM_PREFIX];
+    int r = prefix_of_socket(socket, own);
+
+    if (r)
+        return why_set(why, r, "cannot resolve %s: %s", socket, strerror(-r));
+    if (!strcmp(prefix, own))
+        return 0;
+    if (shm_name_is_derived(prefix))
+        return why_set(why, -EBUSY,
+                       "%s" BUS_GUARD " names the prefix %s, which is made from another socket's "
+                       "path; if nobody serves that, remove /dev/shm/%s.*",
+                       socket, prefix, prefix);
+    return prefix_take(prefix, ret_fd, why);
+}
+
+static int
+purge_topics(const struct config *c, struct purge *p)
+{
+    char why[WHY_ROOM];
+    int fd = -1, r = take_prefix(p->prefix, c->socket, &fd, why);
+
+    if (r) {
+        report_error("cannot purge: %s", why);
+        return r;
+    }
+    r = shm_process_boot_id(p->boot_id);
+    if (!r)
+        r = memory_list(p->prefix, purge_topic, p);
+    if (r)
+        report_error("cannot purge: %s", strerror(-r));
+    prefix_give_up(p->prefix, &fd);
+    return r;
+}
+
 static int
 purge_all(const struct config *c, const char *lock)
 {
     struct purge p = {.count = 0};
-    char why[WHY_ROOM];
+    char why[WHY_ROOM], what[CONFIG_SOCKET + 16];
     int fd, r;
 
-    r = lock_take(lock, c->socket, &fd, why);
+    (void)snprintf(what, sizeof what, "socket %s", c->socket);
+    r = lock_take(lock, what, &fd, why);
     if (r) {
-        report_error("%s", why);
+        report_error("cannot purge: %s", why);
         return r;
     }
     r = read_lock(lock, "prefix", p.prefix, sizeof p.prefix);
     if (!r)
-        r = shm_process_boot_id(p.boot_id);
-    if (!r)
-        r = memory_list(p.prefix, purge_topic, &p);
-    if (!r || r == -ENOENT)
-        report_note("%u topics were removed from shared memory", p.count);
+        r = purge_topics(c, &p);
+    else if (r == -ENOENT)
+        r = 0; /* nobody has ever served here */
     else
-        report_error("cannot purge: %s", strerror(-r));
+        report_error("cannot read %s: %s", lock, strerror(-r));
+    if (!r)
+        report_note("%u topics were removed from shared memory", p.count);
     close(fd);
-    return r == -ENOENT ? 0 : r;
+    return r;
 }
 
 int

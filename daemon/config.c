@@ -184,10 +184,13 @@ store_text(const struct key *key, void *to, const char *text)
     return 0;
 }
 
+/* One that a socket's path gives has no guard but that socket's: whoever chose it would take over the living rings of another
+ * bus. */
 static bool
 is_prefix(const char *text)
 {
-    return *text && *text != '-' && !strchr(text, '.') && !shm_name_check(text);
+    return *text && *text != '-' && !strchr(text, '.') && !shm_name_check(text) &&
+           !shm_name_is_derived(text);
 }
 
 /* Puts the value of one key into its structure: 0 or -EINVAL. */
@@ -233,7 +236,11 @@ allowed(const struct key *key, char *text, size_t room)
         append(text, room, "an absolute path of at most %u bytes", key->size - 1);
         break;
     case PREFIX:
-        append(text, room, "1 to %u of A-Z a-z 0-9 _ -, no dash first", key->size - 1);
+        append(
+            text, room,
+            "1 to %u of A-Z a-z 0-9 _ -, no dash first, and not leat- with 16 hexadecimal digits, "
+            "which is what a socket's path gives",
+            key->size - 1);
         break;
     case WORD:
     case BOOL:

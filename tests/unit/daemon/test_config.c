@@ -181,6 +181,8 @@ mistakes_name_file_line_and_what_is_allowed(void **state)
         {"[bus]\n\nsocket = x\n", ":3: ", "'x'", "absolute path"},
         {"[bus]\nio = fast\n", ":2: ", "'fast'", "auto, io_uring, block"},
         {"[bus]\nprefix = a.b\n", ":2: ", "'a.b'", "A-Z"},
+        {"[bus]\nprefix = leat-85944171f73967e8\n",
+         ":2: ", "prefix cannot be 'leat-85944171f73967e8'", "a socket's path"},
         {"[bus]\nmode = 0999\n", ":2: ", "'0999'", "777"},
         {"[bus]\nmode = 01777\n", ":2: ", "'01777'", "777"},
         {"[bus]\nuser_shm = 5X\n", ":2: ", "'5X'", "K, M, G or T"},

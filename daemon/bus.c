@@ -79,20 +79,28 @@ make_directories(const char *path, mode_t mode)
     }
 }
 
-/* A directory that anybody could rename things in is no place for a socket or a store: somebody else could stand in for the
- * daemon, or put his own logs in place of ours. */
-static int
-check_directory(const char *path, char why[WHY_ROOM])
+static bool
+is_strange(uid_t uid)
 {
-    struct stat st;
+    return uid != 0 && uid != geteuid();
+}
 
-    if (lstat(path, &st))
+/* A directory that anybody could rename things in is no place for a socket or a store: somebody else could stand in for the
+ * daemon, or put his own logs in place of ours. In a sticky one he can only add to what is there, which is too much for a
+ * store. What a link leads to is as good as the link. */
+static int
+check_directory(const char *path, bool may_be_sticky, char why[WHY_ROOM])
+{
+    struct stat named, st;
+
+    if (lstat(path, &named) || stat(path, &st))
         return why_set(why, -errno, "cannot look at %.200s: %s", path, strerror(errno));
-    if (!S_ISDIR(st.st_mode) && !S_ISLNK(st.st_mode))
+    if (!S_ISDIR(st.st_mode))
         return why_set(why, -ENOTDIR, "%.200s is no directory", path);
-    if (st.st_uid != 0 && st.st_uid != geteuid())
-        return why_set(why, -EPERM, "%.200s belongs to user %u", path, st.st_uid);
-    if ((st.st_mode & S_IWOTH) && !(st.st_mode & S_ISVTX) && S_ISDIR(st.st_mode))
+    if (is_strange(named.st_uid) || is_strange(st.st_uid))
+        return why_set(why, -EPERM, "%.200s belongs to user %u", path,
+                       is_strange(named.st_uid) ? named.st_uid : st.st_uid);
+    if ((st.st_mode & S_IWOTH) && !(may_be_sticky && (st.st_mode & S_ISVTX)))
         return why_set(why, -EPERM, "%.200s may be written to by anybody", path);
     return 0;
 }
@@ -121,7 +129,7 @@ open_socket_place(struct bus *bus, char why[WHY_ROOM])
     r = make_directories(dir, c->mode & 0077 ? 0755 : 0700);
     if (r)
         return why_set(why, r, "cannot make %.200s: %s", dir, strerror(-r));
-    r = check_directory(dir, why);
+    r = check_directory(dir, true, why);
     if (r)
         return r;
     memcpy(bus->prefix, c->prefix, sizeof bus->prefix);
@@ -201,7 +209,7 @@ open_store_place(struct bus *bus, char why[WHY_ROOM])
 
     if (r)
         return why_set(why, r, "cannot make the store %.200s: %s", store, strerror(-r));
-    r = check_directory(store, why);
+    r = check_directory(store, false, why);
     if (r)
         return r;
     bus->store_dirfd = open(store, O_RDONLY | O_DIRECTORY | O_CLOEXEC);

@@ -11,7 +11,7 @@ fi
 mkdir "$work/store"
 trap 'status=$?; umount -l "$work/store" 2>/dev/null; (exit $status); cleanup' EXIT
 mount_tmpfs() {
-    mount -t tmpfs -o size=12m none "$work/store"
+    mount -t tmpfs -o mode=0700,size=12m none "$work/store"
 }
 mount_ext4() {
     command -v mkfs.ext4 >/dev/null && truncate -s 64M "$work/image" && mkfs.ext4 -q -m 0 "$work/image" &&

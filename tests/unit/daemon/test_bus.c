@@ -141,9 +141,11 @@ a_store_of_another_user_is_refused(void **state)
     (void)state;
     (void)snprintf(store, sizeof store, "%s/store", fix.dir);
     assert_int_equal(mkdir(store, 0700), 0);
-    assert_int_equal(chmod(store, 0777), 0);
-    assert_int_equal(bus_try(""), -EPERM);
-    assert_non_null(strstr(fix.why, store));
+    for (mode_t sticky = 0; sticky <= 01000; sticky += 01000) {
+        assert_int_equal(chmod(store, 0777 | sticky), 0);
+        assert_int_equal(bus_try(""), -EPERM);
+        assert_non_null(strstr(fix.why, store));
+    }
     assert_int_equal(chmod(store, 0700), 0);
     if (geteuid() == 0) {
         assert_int_equal(chown(store, 12345, 12345), 0);
@@ -151,6 +153,23 @@ a_store_of_another_user_is_refused(void **state)
         assert_non_null(strstr(fix.why, "12345"));
         assert_int_equal(chown(store, 0, 0), 0);
     }
+    assert_int_equal(bus_try(""), 0);
+}
+
+/* A link of ours to what others may write to is no better. */
+static void
+a_store_behind_a_link_is_looked_at(void **state)
+{
+    char command[256];
+
+    (void)state;
+    (void)snprintf(command, sizeof command,
+                   "cd '%s' && mkdir there && chmod 1777 there && ln -s there store", fix.dir);
+    assert_int_equal(system(command), 0);
+    assert_int_equal(bus_try(""), -EPERM);
+    assert_non_null(strstr(fix.why, "anybody"));
+    (void)snprintf(command, sizeof command, "chmod 0700 '%s/there'", fix.dir);
+    assert_int_equal(system(command), 0);
     assert_int_equal(bus_try(""), 0);
 }
 
@@ -357,32 +376,32 @@ a_prefix_is_one_bus_too(void **state)
 int
 main(void)
 {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(a_new_store_is_there_for_good, bus_setup, bus_teardown),
-        cmocka_unit_test_setup_teardown(a_second_daemon_says_who_is_there, bus_setup, bus_teardown),
-        cmocka_unit_test_setup_teardown(the_lock_file_says_what_an_inspector_needs, bus_setup,
-                                        bus_teardown),
-        cmocka_unit_test_setup_teardown(a_place_anybody_may_write_to_is_refused, bus_setup,
-                                        bus_teardown),
-        cmocka_unit_test_setup_teardown(a_store_of_another_user_is_refused, bus_setup,
-                                        bus_teardown),
-        cmocka_unit_test_setup_teardown(a_fifo_in_place_of_a_lock_file_is_refused, bus_setup,
-                                        bus_teardown),
-        cmocka_unit_test_setup_teardown(what_cannot_be_is_said, bus_setup, bus_teardown),
-        cmocka_unit_test_setup_teardown(a_declared_topic_that_cannot_be_does_not_stop_the_others,
-                                        bus_setup, bus_teardown),
-        cmocka_unit_test_setup_teardown(a_clean_stop_drains_and_keeps_the_rings, bus_setup,
-                                        bus_teardown),
-        cmocka_unit_test_setup_teardown(a_stop_does_not_wait_for_what_is_gone, bus_setup,
-                                        bus_teardown),
+    const struct CMUnitTest tests[] =
+    { cmocka_unit_test_setup_teardown(a_new_store_is_there_for_good, bus_setup, bus_teardown),
+      cmocka_unit_test_setup_teardown(a_second_daemon_says_who_is_there, bus_setup, bus_teardown),
+      cmocka_unit_test_setup_teardown(the_lock_file_says_what_an_inspector_needs, bus_setup,
+                                      bus_teardown),
+      cmocka_unit_test_setup_teardown(a_place_anybody_may_write_to_is_refused, bus_setup,
+                                      bus_teardown),
+      cmocka_unit_test_setup_teardown(a_store_of_another_user_is_refused, bus_setup, bus_teardown),
+      cmocka_unit_test_setup_teardown(a_store_behind_a_link_is_looked_at, bus_setup, bus_teardown),
+      cmocka_unit_test_setup_teardown(a_fifo_in_place_of_a_lock_file_is_refused, bus_setup,
+                                      bus_teardown),
+      cmocka_unit_test_setup_teardown(what_cannot_be_is_said, bus_setup, bus_teardown),
+      cmocka_unit_test_setup_teardown(a_declared_topic_that_cannot_be_does_not_stop_the_others,
+                                      bus_setup, bus_teardown),
+      cmocka_unit_test_setup_teardown(a_clean_stop_drains_and_keeps_the_rings, bus_setup,
+                                      bus_teardown),
+      cmocka_unit_test_setup_teardown(a_stop_does_not_wait_for_what_is_gone, bus_setup,
+                                      bus_teardown),
 #if defined(LEAT_TESTPOINTS)
-        cmocka_unit_test_setup_teardown(a_stop_that_comes_while_it_starts_is_not_lost, bus_setup,
-                                        bus_teardown),
+      cmocka_unit_test_setup_teardown(a_stop_that_comes_while_it_starts_is_not_lost, bus_setup,
+                                      bus_teardown),
 #endif
-        cmocka_unit_test_setup_teardown(keep_no_ends_the_rings_too, bus_setup, bus_teardown),
-        cmocka_unit_test_setup_teardown(paths_that_are_one_place_are_one_bus, bus_setup,
-                                        bus_teardown),
-        cmocka_unit_test_setup_teardown(a_prefix_is_one_bus_too, bus_setup, bus_teardown),
+      cmocka_unit_test_setup_teardown(keep_no_ends_the_rings_too, bus_setup, bus_teardown),
+      cmocka_unit_test_setup_teardown(paths_that_are_one_place_are_one_bus, bus_setup,
+                                      bus_teardown),
+      cmocka_unit_test_setup_teardown(a_prefix_is_one_bus_too, bus_setup, bus_teardown),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

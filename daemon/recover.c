@@ -662,6 +662,24 @@ recover_store(struct recovery *rec)
     return r;
 }
 
+/* Whoever made the directory, or may write in it, can put anything in the place of a log. */
+static int
+check_owner(int dir, char why[STORE_WHY])
+{
+    struct stat st;
+
+    if (fstat(dir, &st))
+        return -errno;
+    if (st.st_uid != 0 && st.st_uid != geteuid())
+        (void)snprintf(why, STORE_WHY, "its directory belongs to user %u", st.st_uid);
+    else if (st.st_mode & S_IWOTH)
+        (void)snprintf(why, STORE_WHY, "its directory may be written to by anybody");
+    else
+        return 0;
+    /* Without a topic file it does not even want to be one. */
+    return faccessat(dir, STORE_FILE_TOPIC, F_OK, AT_SYMLINK_NOFOLLOW) ? -errno : -EPERM;
+}
+
 int
 recover(const struct store_env *env, const char *name, uint64_t patience_ns, char why[STORE_WHY],
         struct store **ret)
@@ -674,7 +692,9 @@ recover(const struct store_env *env, const char *name, uint64_t patience_ns, cha
 
     if (r)
         goto out;
-    r = store__lock_directory(dir.fd, until);
+    r = check_owner(dir.fd, why);
+    if (!r)
+        r = store__lock_directory(dir.fd, until);
     if (!r)
         r = read_topic(dir.fd, name, why, &topic);
     if (!r)

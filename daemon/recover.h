@@ -1,5 +1,6 @@
 /* recover.h - what a former daemon left of a topic, read, judged and made ready to go on.
  *
+ *   0. owner      a directory of somebody else's is no log: it is not even locked
  *   1. fence      nobody has a file locked as its writer: the last writes of a dead daemon have landed
  *   2. look       names and headers; a newer version ends it here, nothing has been touched
  *   3. judge      segments without a sound header: never begun, or damaged

@@ -41,8 +41,8 @@ int store_create(const struct store_env *env, const struct log_topic *what, stru
 /* store_recover opens what a former daemon left: waits until its last writes are done (locks on the files), walks the log,
  * cuts the torn tail and says so. Blocks for the disk, and for those writes no longer than patience_ns. -EBUSY: they are not
  * done. -ENOENT: no such directory or no topic file in it; -EPROTONOSUPPORT: of a newer
- * version, nothing was touched and `why` names both versions; -EBADMSG: damaged, nothing was removed, `why` says what.
- * `why` is touched only on failure. */
+ * version, nothing was touched and `why` names both versions; -EBADMSG: damaged, nothing was removed, `why` says what;
+ * -EPERM: its directory is another user's, or open to others, and nothing was touched. `why` is touched only on failure. */
 #define STORE_WHY 256
 #define STORE_PATIENCE_NS 30000000000ull /* of a daemon that starts */
 int store_recover(const struct store_env *env, const char *name, uint64_t patience_ns,

@@ -649,6 +649,40 @@ a_log_that_cannot_be_read_is_looked_at_again(void **state)
     assert_int_equal(state_get(&topic("d")->memory.view), RING_TOPIC_OK);
 }
 
+/* A log that somebody else made, or can write in, is not served and not touched: until it is the daemon's again. */
+static void
+a_log_of_another_user_is_not_served(void **state)
+{
+    static const char *const takes[] = {"chown 12345", "chmod 0707"};
+    static const char *const gives[] = {"chown 0", "chmod 0700"};
+    static const char *const words[] = {"belongs to user 12345", "written to by anybody"};
+    char command[200];
+    int c;
+
+    (void)state;
+    bus_start("[topic d]\ndeclare = yes\ndurability = disk\n");
+    memcpy(prefix, fix.bus->prefix, sizeof prefix);
+    for (int i = geteuid() != 0; i < 2; i++) {
+        bus_die();
+        memory_remove(prefix, "d");
+        (void)snprintf(command, sizeof command, "cd '%s/store' && mkdir -p stray && %s d stray",
+                       fix.dir, takes[i]);
+        assert_int_equal(system(command), 0);
+        bus_start("");
+        c = client_open();
+        assert_null(topic_by_name(fix.bus, "stray"));
+        assert_int_equal(ask_topic(c, WIRE_PUB_OPEN, "d", NULL), -EAGAIN);
+        if (!strstr(answer.text, words[i]))
+            fail_msg("%s", answer.text);
+        assert_int_equal(ask_topic(c, WIRE_TOPIC_REMOVE, "d", NULL), -EBADMSG);
+        (void)snprintf(command, sizeof command, "%s '%s/store/d'", gives[i], fix.dir);
+        assert_int_equal(system(command), 0);
+        TURN_UNTIL(topic("d")->standing == TOPIC_SERVING);
+        assert_int_equal(ask_topic(c, WIRE_PUB_OPEN, "d", NULL), 0);
+        close(c);
+    }
+}
+
 /* This program's own fsync takes the place of libc's. */
 static int sync_error;
 
@@ -1150,6 +1184,8 @@ main(void)
         cmocka_unit_test_setup_teardown(what_another_user_made_is_not_taken_over, bus_setup,
                                         bus_teardown),
         cmocka_unit_test_setup_teardown(a_log_that_cannot_be_read_is_looked_at_again, bus_setup,
+                                        bus_teardown),
+        cmocka_unit_test_setup_teardown(a_log_of_another_user_is_not_served, bus_setup,
                                         bus_teardown),
         cmocka_unit_test_setup_teardown(a_log_that_cannot_be_read_now_is_tried_again, bus_setup,
                                         bus_teardown),

@@ -142,7 +142,7 @@ open_socket_place(struct bus *bus, char why[WHY_ROOM])
     r = lock_take(path, what, &bus->bus_lock, why);
     if (r || !c->prefix[0])
         return r;
-    return prefix_take(c->prefix, &bus->prefix_lock, why);
+    return prefix_take(c->prefix, true, &bus->prefix_lock, why);
 }
 
 /* The store's own name, and those of the directories that were made for it, must be as durable as what will stand in it. A

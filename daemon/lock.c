@@ -76,20 +76,57 @@ is_there(int fd, const char *path)
            mine.st_ino == now.st_ino;
 }
 
+/* In a directory that anybody may write to anybody can have put it there, and have it locked. */
+static int
+check_owner(const struct stat *st, const char *path, char why[WHY_ROOM])
+{
+    if (st->st_uid == 0 || st->st_uid == geteuid())
+        return 0;
+    return why_set(why, -EPERM, "%.200s belongs to user %u, and is no lock of ours", path,
+                   st->st_uid);
+}
+
+static int
+check_opened(int fd, const char *path, char why[WHY_ROOM])
+{
+    struct stat st;
+
+    if (fstat(fd, &st))
+        return why_set(why, -errno, "cannot look at %.200s: %s", path, strerror(errno));
+    if (!S_ISREG(st.st_mode))
+        return why_set(why, -EINVAL, "%.200s is no file", path);
+    return check_owner(&st, path, why);
+}
+
+static int
+lock(int fd, const char *path, const char *what, char why[WHY_ROOM])
+{
+    int r = lock_patiently(fd);
+
+    if (r == -EWOULDBLOCK)
+        return why_set(why, -EBUSY, "another leatd (pid %d) serves %.200s", read_pid(fd), what);
+    if (r)
+        return why_set(why, r, "cannot lock %.200s: %s", path, strerror(-r));
+    if (!is_there(fd, path))
+        return why_set(why, -EAGAIN, "%.200s is taken away again and again", path);
+    return 0;
+}
+
 static int
 take(const char *path, const char *what, int *ret_fd, char why[WHY_ROOM])
 {
-    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600), r;
+    struct stat st;
+    int fd, r = lstat(path, &st) ? 0 : check_owner(&st, path, why);
 
+    /* Asked before, because the kernel may refuse to open such a one, and does not say why. */
+    if (r)
+        return r;
+    fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600);
     if (fd < 0)
         return why_set(why, -errno, "cannot open %.200s: %s", path, strerror(errno));
-    r = lock_patiently(fd);
-    if (r == -EWOULDBLOCK)
-        r = why_set(why, -EBUSY, "another leatd (pid %d) serves %.200s", read_pid(fd), what);
-    else if (r)
-        why_text(why, "cannot lock %.200s: %s", path, strerror(-r));
-    else if (!is_there(fd, path))
-        r = why_set(why, -EAGAIN, "%.200s is taken away again and again", path);
+    r = check_opened(fd, path, why);
+    if (!r)
+        r = lock(fd, path, what, why);
     if (r) {
         close(fd);
         return r;

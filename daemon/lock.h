@@ -5,8 +5,9 @@
 
 #include "daemon/why.h"
 
-/* lock_take opens (makes, for its owner alone: who can open a file can lock it) and locks the file `path`. -EBUSY: somebody has it, and `why` says who, as `what` ("socket /run/...") is
- * held. */
+/* lock_take opens (makes, for its owner alone: who can open a file can lock it) and locks the file `path`. -EBUSY: somebody has
+ * it, and `why` says who, as `what` ("socket /run/...") is held. -EPERM: what stands there belongs to another user, who is not
+ * root, and it is neither locked nor believed. */
 int lock_take(const char *path, const char *what, int *ret_fd, char why[WHY_ROOM]);
 
 /* lock_remove gives a lock up for good: the file goes as well. */

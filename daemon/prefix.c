@@ -1,13 +1,20 @@
 #include "daemon/prefix.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "daemon/bus.h"
 #include "daemon/lock.h"
+#include "daemon/report.h"
 #include "shm/name.h"
+
+/* How often somebody else's guard is taken away at one start. */
+#define TRIES 40
 
 int
 prefix_of_socket(const char *socket, char ret[LIMIT_SHM_PREFIX])
@@ -29,14 +36,59 @@ guard_of(const char *prefix, char ret[PATH_MAX])
     (void)snprintf(ret, PATH_MAX, "/dev/shm/%s" BUS_GUARD, prefix);
 }
 
+/* Takes away what another user has put in the guard's place. A directory of his need not be empty. */
+static bool
+clear_away(const char *path)
+{
+    char aside[PATH_MAX];
+    struct stat st;
+    int r;
+
+    if (lstat(path, &st) || st.st_uid == 0 || st.st_uid == geteuid())
+        return false;
+    (void)snprintf(aside, sizeof aside, "%.200s.%016" PRIx64, path, bus_random());
+    r = S_ISDIR(st.st_mode) ? rename(path, aside) : unlink(path);
+    if (r)
+        return false;
+    report_warning("%s was made by user %u, and is taken away", path, st.st_uid);
+    return true;
+}
+
+/* The daemon writes in its guard: a second name would be somebody's way to have it write elsewhere. */
+static int
+check_names(int fd, const char *path, char why[WHY_ROOM])
+{
+    struct stat st;
+
+    if (fstat(fd, &st))
+        return why_set(why, -errno, "cannot look at %s: %s", path, strerror(errno));
+    if (st.st_nlink > 1)
+        return why_set(why, -EPERM, "%s is a file that has other names, and is no lock of ours",
+                       path);
+    return 0;
+}
+
 int
-prefix_take(const char *prefix, int *ret_fd, char why[WHY_ROOM])
+prefix_take(const char *prefix, bool clear, int *ret_fd, char why[WHY_ROOM])
 {
     char path[PATH_MAX], what[LIMIT_SHM_PREFIX + 16];
+    int fd, r;
 
     guard_of(prefix, path);
     (void)snprintf(what, sizeof what, "prefix %s", prefix);
-    return lock_take(path, what, ret_fd, why);
+    r = lock_take(path, what, &fd, why);
+    /* Its maker may be quick to make it again. */
+    for (int i = 0; i < TRIES && r == -EPERM && clear && clear_away(path); i++)
+        r = lock_take(path, what, &fd, why);
+    if (r)
+        return r;
+    r = check_names(fd, path, why);
+    if (r) {
+        close(fd);
+        return r;
+    }
+    *ret_fd = fd;
+    return 0;
 }
 
 void

@@ -125,7 +125,7 @@ take_prefix(const char *prefix, const char *socket, int *ret_fd, char why[WHY_RO
                        "%s" BUS_GUARD " names the prefix %s, which is made from another socket's "
                        "path; if nobody serves that, remove /dev/shm/%s.*",
                        socket, prefix, prefix);
-    return prefix_take(prefix, ret_fd, why);
+    return prefix_take(prefix, false, ret_fd, why);
 }
 
 static int

@@ -160,6 +160,21 @@ no_link_is_followed(void **state)
     assert_int_equal(lock_take("/nowhere/at/all", "thing", &fd, why), -ENOENT);
 }
 
+/* In a sticky directory anybody can put one there and have it locked: that keeps a daemon from starting, but he is named. */
+static void
+another_users_file_is_no_lock(void **state)
+{
+    int fd;
+
+    (void)state;
+    if (geteuid() != 0)
+        skip();
+    assert_int_equal(chown(path, 12345, 12345), 0);
+    assert_int_equal(lock_take(path, "thing", &fd, why), -EPERM);
+    assert_non_null(strstr(why, path));
+    assert_non_null(strstr(why, "user 12345"));
+}
+
 int
 main(void)
 {
@@ -169,6 +184,7 @@ main(void)
         cmocka_unit_test_setup_teardown(a_dead_holder_gets_more_time, setup, teardown),
         cmocka_unit_test_setup_teardown(a_removed_lock_is_nobodys, setup, teardown),
         cmocka_unit_test_setup_teardown(no_link_is_followed, setup, teardown),
+        cmocka_unit_test_setup_teardown(another_users_file_is_no_lock, setup, teardown),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -165,18 +165,35 @@ lock_write(int fd, const char *text)
     return pwrite(fd, text, len, 0) == (ssize_t)len ? 0 : -EIO;
 }
 
+/* Who can write a lock's file can name any process in it, for root to stop: only one of his own is believed. */
+static int
+check_holder(int fd, int pid)
+{
+    struct stat file, process;
+    char path[32];
+
+    (void)snprintf(path, sizeof path, "/proc/%d", pid);
+    if (fstat(fd, &file))
+        return -errno;
+    if (stat(path, &process))
+        return errno == ENOENT ? -ESRCH : -errno;
+    return file.st_uid == process.st_uid ? 0 : -EPERM;
+}
+
 int
 lock_holder(const char *path, int *ret_pid)
 {
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK), r;
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK), pid, r;
 
     if (fd < 0)
         return -errno;
     if (!flock(fd, LOCK_SH | LOCK_NB)) {
         r = -ESRCH;
     } else if (errno == EWOULDBLOCK) {
-        *ret_pid = read_pid(fd);
-        r = *ret_pid ? 0 : -EBADMSG;
+        pid = read_pid(fd);
+        r = pid ? check_holder(fd, pid) : -EBADMSG;
+        if (!r)
+            *ret_pid = pid;
     } else {
         r = -errno;
     }

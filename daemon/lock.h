@@ -16,7 +16,8 @@ void lock_remove(const char *path, int *fd);
 /* lock_write replaces the content of a taken lock file. */
 int lock_write(int fd, const char *text);
 
-/* lock_holder reads a lock file: the pid of the daemon that has it locked now. -ESRCH: nobody has; -ENOENT. */
+/* lock_holder reads a lock file: the pid of the daemon that has it locked now. -ESRCH: nobody has; -ENOENT; -EPERM: that process is
+ * not of the user whose file it is. */
 int lock_holder(const char *path, int *ret_pid);
 
 #endif

@@ -175,6 +175,26 @@ another_users_file_is_no_lock(void **state)
     assert_non_null(strstr(why, "user 12345"));
 }
 
+/* Nor can he have root stop a process that is not his. */
+static void
+another_users_file_names_nobody_of_ours(void **state)
+{
+    int fd, pid = 0;
+    char text[32];
+
+    (void)state;
+    if (geteuid() != 0)
+        skip();
+    (void)snprintf(text, sizeof text, "pid %d\n", (int)getpid());
+    assert_int_equal(lock_take(path, "thing", &fd, why), 0);
+    assert_int_equal(lock_write(fd, text), 0);
+    assert_int_equal(lock_holder(path, &pid), 0);
+    assert_int_equal(pid, getpid());
+    assert_int_equal(chown(path, 12345, 12345), 0);
+    assert_int_equal(lock_holder(path, &pid), -EPERM);
+    close(fd);
+}
+
 int
 main(void)
 {
@@ -185,6 +205,7 @@ main(void)
         cmocka_unit_test_setup_teardown(a_removed_lock_is_nobodys, setup, teardown),
         cmocka_unit_test_setup_teardown(no_link_is_followed, setup, teardown),
         cmocka_unit_test_setup_teardown(another_users_file_is_no_lock, setup, teardown),
+        cmocka_unit_test_setup_teardown(another_users_file_names_nobody_of_ours, setup, teardown),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

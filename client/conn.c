@@ -132,22 +132,6 @@ put_aside(struct leat_bus *b, const struct wire_answer *a)
     }
 }
 
-/* Descriptors that did not fit the process are cut off by the kernel, which looks like a packet
- * that is not sound. What it was about to hand out is not known: the daemon takes it back when the
- * session ends, which is now. */
-static int
-why_unsound(int socket)
-{
-    int fd = fcntl(socket, F_DUPFD_CLOEXEC, 0);
-
-    (void)shutdown(socket, SHUT_RDWR);
-
-    if (fd < 0)
-        return -errno;
-    close(fd);
-    return -EBADMSG;
-}
-
 /* The number of the next question: 0 is for what is not answered. */
 static uint32_t
 next_id(struct leat_bus *b)
@@ -171,7 +155,7 @@ await(struct leat_bus *b, int socket, const struct call *c)
             continue;
         }
         if (n <= 0)
-            return n == -EBADMSG ? why_unsound(socket) : n ? n : -ECONNRESET;
+            return n ? n : -ECONNRESET;
         r = wire_check_answer(&packet, (size_t)n, c->type, c->id);
         if (!r) {
             c->answer->a = packet.answer;
@@ -350,9 +334,9 @@ pay_rings(struct leat_bus *b)
         b->connected = false;
         r = connect_once(b, NO_WAIT);
         pthread_mutex_unlock(&b->lock);
-        /* A daemon that lives and has no time for us yet is still owed its ring; one that is away is not: it looks at everything
-         * when it comes. */
-        if (r == -EAGAIN) {
+        /* A daemon that lives and has no time for us yet is still owed its ring, and so is one that we have no means to reach;
+         * one that is away is not: it looks at everything when it comes. */
+        if (r == -EAGAIN || r == -EMFILE || r == -ENFILE || r == -ENOMEM) {
             atom_store_seq(&b->ring_owed, 1); /* seq: RING_OWED */
             return;
         }
@@ -416,6 +400,21 @@ hear_late(struct leat_bus *b, int64_t deadline)
     tell_graves(b, deadline);
 }
 
+/* Whether an answer has the descriptors that it speaks of. What it opened without them is nobody's, and closed again. */
+static int
+check_fds(struct leat_bus *b, struct leat__answer *answer)
+{
+    uint32_t count = 0;
+
+    while (count < WIRE_FDS_MAX && answer->fds[count] >= 0)
+        count++;
+    if (answer->a.h.status || count == answer->a.fds)
+        return 0;
+    leat__close_fds(answer->fds);
+    put_aside(b, &answer->a);
+    return -EMFILE;
+}
+
 static int
 exchange(struct leat_bus *b, struct wire_header *request, const struct call *half)
 {
@@ -429,6 +428,8 @@ exchange(struct leat_bus *b, struct wire_header *request, const struct call *hal
     TESTPOINT("conn.asked");
     if (!r)
         r = await(b, b->socket, &call);
+    if (!r)
+        r = check_fds(b, call.answer);
     tell_graves(b, NO_WAIT);
     return r;
 }
@@ -485,11 +486,6 @@ leat__ask(struct leat_bus *b, void *request, struct leat__answer *ret)
         return leat__fail(b, status, "%s",
                           answer.a.text[0] ? answer.a.text : leat_strerror(status));
     }
-    for (uint32_t i = 0; i < WIRE_FDS_MAX; i++)
-        if ((answer.fds[i] >= 0) != (i < answer.a.fds)) {
-            leat__close_fds(answer.fds);
-            return leat__fail(b, -EBADMSG, "the daemon's answer came without its descriptors");
-        }
     *ret = answer;
     return 0;
 }

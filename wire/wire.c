@@ -207,12 +207,14 @@ wire_receive(int socket, union wire_any *ret, int ret_fds[WIRE_FDS_MAX], int fla
     if (n < 0)
         return -errno;
     take_descriptors(&msg, fds);
-    if (msg.msg_flags & (ret_fds ? MSG_TRUNC | MSG_CTRUNC : MSG_TRUNC)) {
-        for (unsigned i = 0; i < WIRE_FDS_MAX; i++)
-            if (fds[i] >= 0)
-                close(fds[i]);
-        return -EBADMSG;
+    /* Some of them are as good as none; what the packet says is as good as ever. */
+    for (unsigned i = 0; msg.msg_flags & (MSG_TRUNC | MSG_CTRUNC) && i < WIRE_FDS_MAX; i++) {
+        if (fds[i] >= 0)
+            close(fds[i]);
+        fds[i] = -1;
     }
+    if (msg.msg_flags & MSG_TRUNC)
+        return -EBADMSG;
     memcpy(ret, &packet, (size_t)n);
     if (ret_fds)
         memcpy(ret_fds, fds, sizeof fds);

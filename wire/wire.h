@@ -188,7 +188,7 @@ int wire_send(int socket, const void *packet, const int *fds, unsigned nfds, int
 
 /* wire_receive receives one packet; descriptors that came with it are close-on-exec. Returns its length, 0 at
  * the end, or a negative errno; -EBADMSG when it was longer than any packet (its descriptors are closed). ret_fds has
- * room for WIRE_FDS_MAX; unused ones are -1. Without ret_fds (NULL) none are taken: the kernel drops what came, so that a
+ * room for WIRE_FDS_MAX; unused ones are -1, and all are when one of those that came did not fit the process. Without ret_fds (NULL) none are taken: the kernel drops what came, so that a
  * descriptor whose closing takes for ever is never ours. */
 int wire_receive(int socket, union wire_any *ret, int ret_fds[WIRE_FDS_MAX], int flags);
 

@@ -2,9 +2,9 @@
 #include "tests/unit/client/bus.h"
 
 #include <pthread.h>
-#include <sys/resource.h>
 
 #include "client/client.h"
+#include "tests/support/limits.h"
 
 static void
 test_topics(void **state)
@@ -192,27 +192,6 @@ test_left_while_away(void **state)
     expect_alone(b, "conn.left", p);
 }
 
-/* No descriptor can be opened any more, or as many as before. */
-static void
-allow_descriptors(bool more)
-{
-    static rlim_t before;
-    struct rlimit l;
-    int fd = dup(STDOUT_FILENO);
-
-    assert_int_equal(getrlimit(RLIMIT_NOFILE, &l), 0);
-    if (!more) {
-        before = l.rlim_cur;
-        assert_true(fd >= 0);
-        l.rlim_cur = (rlim_t)fd;
-    } else {
-        l.rlim_cur = before;
-    }
-    if (fd >= 0)
-        close(fd);
-    assert_int_equal(setrlimit(RLIMIT_NOFILE, &l), 0);
-}
-
 /* What was handed out and could not be taken is nobody's; what could not be told is told later. */
 static void
 test_without_descriptors(void **state)
@@ -220,27 +199,35 @@ test_without_descriptors(void **state)
     struct leat_sub_options gating = LEAT_SUB_OPTIONS_INIT, named = LEAT_SUB_OPTIONS_INIT;
     struct bus *b = *state;
     leat_sub *s, *none;
-    leat_pub *p;
+    leat_pub *p, *disk;
 
     bus_topic(b, "conn.fds", 16, LEAT_MEMORY);
     bus_topic(b, "conn.fds.disk", 16, LEAT_DISK);
     p = bus_pub(b, "conn.fds", 0);
+    disk = bus_pub(b, "conn.fds.disk", 0);
     gating.kind = LEAT_GATING;
     named.name = "me";
-    allow_descriptors(false);
-    for (int i = 0; i < 3; i++)
-        assert_int_equal(leat_sub_open(b->bus, "conn.fds", &gating, &none), -EMFILE);
-    assert_int_equal(leat_sub_open(b->bus, "conn.fds.disk", &named, &none), -EMFILE);
-    allow_descriptors(true);
+    for (int left = 0; left < 2; left++) {
+        assert_true(limits_take_descriptors(left));
+        for (int i = 0; i < 3; i++)
+            assert_int_equal(leat_sub_open(b->bus, "conn.fds", &gating, &none), -EMFILE);
+        assert_int_equal(leat_sub_open(b->bus, "conn.fds.disk", &named, &none), -EMFILE);
+        /* Who is open already does not notice. */
+        for (uint64_t n = 0; n < 100; n++)
+            bus_send(disk, n, 16);
+        assert_int_equal(leat_pub_wait_durable(disk, 100 * ((uint64_t)left + 1), 10000000000), 0);
+        assert_true(limits_free_descriptors());
+    }
+    leat_pub_close(disk);
     assert_int_equal(leat_sub_open(b->bus, "conn.fds.disk", &named, &s), 0);
     leat_sub_close(s);
 
     s = bus_sub(b, "conn.fds", LEAT_GATING, LEAT_LATEST);
     bus_kill(b, SIGKILL);
     bus_launch(b);
-    allow_descriptors(false);
+    assert_true(limits_take_descriptors(0));
     leat_sub_close(s);
-    allow_descriptors(true);
+    assert_true(limits_free_descriptors());
     assert_int_equal(b->bus->grave_count, 1);
     assert_int_equal(leat_topic_remove(b->bus, "conn.fds.disk"), 0);
     expect_alone(b, "conn.fds", p);

@@ -1,10 +1,9 @@
 /* Reading the log and changing over to the ring, against a real daemon. */
 #include "tests/unit/client/bus.h"
 
-#include <sys/resource.h>
-
 #include "client/client.h"
 #include "log/encode.h"
+#include "tests/support/limits.h"
 
 /* Lengths of all kinds: inline, in the lane, and so that batches end everywhere. */
 static size_t
@@ -416,23 +415,6 @@ test_damaged_header(void **state)
     leat_pub_close(p);
 }
 
-static void
-limit_memory(uint64_t more)
-{
-    static rlim_t before;
-    unsigned long pages = 0;
-    struct rlimit l;
-    FILE *f = fopen("/proc/self/statm", "re");
-
-    assert_non_null(f);
-    assert_int_equal(fscanf(f, "%lu", &pages), 1);
-    (void)fclose(f);
-    assert_int_equal(getrlimit(RLIMIT_AS, &l), 0);
-    before = before ? before : l.rlim_cur;
-    l.rlim_cur = more ? pages * SHM_PAGE + more : before;
-    assert_int_equal(setrlimit(RLIMIT_AS, &l), 0);
-}
-
 /* No memory for a message that is put together from pieces: it comes when there is. */
 static void
 test_no_memory_for_pieces(void **state)
@@ -458,9 +440,9 @@ test_no_memory_for_pieces(void **state)
     assert_int_equal(leat_pub_wait_durable(p, 60, 10000000000), 0);
     s = bus_sub(b, "log.nomem", LEAT_DURABLE, LEAT_EARLIEST);
     assert_int_equal(bus_expect(s, 1, 8), 1);
-    limit_memory(3u << 20);
+    assert_true(limits_take_memory(3u << 20));
     assert_int_equal(leat_sub_receive(s, &m), -ENOMEM);
-    limit_memory(0);
+    assert_true(limits_free_memory());
     assert_int_equal(bus_expect(s, 2, 15000000), 2);
     assert_int_equal(bus_expect(s, 3, 8), 3);
     leat_sub_close(s);

@@ -26,8 +26,8 @@
 
 struct leat__fd {
     int event;
-    bool by_ring;
-    uint32_t ends; /* of the wait in the kernel and of its bound, to be taken yet */
+    bool by_ring, threaded; /* neither: there was no means for either, and it is tried again */
+    uint32_t ends;          /* of the wait in the kernel and of its bound, to be taken yet */
     struct io_uring ring;
     struct __kernel_timespec bound;
     /* The thread. It owns what `go` hands to it until it clears `busy`. */
@@ -71,9 +71,11 @@ knows_futex(struct io_uring *ring)
 static int
 ring_open(struct leat__fd *f)
 {
-    int r =
-        io_uring_queue_init(4, &f->ring, IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN);
+    int r;
 
+    f->by_ring = false;
+    f->ends = 0;
+    r = io_uring_queue_init(4, &f->ring, IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN);
     if (r)
         return r;
     r = knows_futex(&f->ring) ? io_uring_ring_dontfork(&f->ring) : -ENOSYS;
@@ -82,7 +84,6 @@ ring_open(struct leat__fd *f)
     if (r)
         io_uring_queue_exit(&f->ring);
     f->by_ring = !r;
-    f->ends = 0;
     return r;
 }
 
@@ -194,6 +195,7 @@ thread_open(struct leat__fd *f)
     (void)pthread_sigmask(SIG_SETMASK, &all, &before);
     r = pthread_create(&f->thread, NULL, watch, f);
     (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
+    f->threaded = !r;
     return -r;
 }
 
@@ -258,6 +260,9 @@ wait_for(struct leat__fd *f, const struct leat_sub *s, const atom_u32 *word, uin
     }
     if (f->by_ring)
         return ring_submit(f, s, word, value);
+    r = f->threaded ? 0 : thread_open(f);
+    if (r)
+        return r;
     thread_arm(f, s, word, value);
     return 0;
 }
@@ -352,7 +357,7 @@ leat__fd_close(struct leat_sub *s)
         io_uring_queue_exit(&f->ring);
     else if (f->by_ring)
         close(f->ring.ring_fd);
-    else if (alive)
+    else if (f->threaded && alive)
         thread_close(f, s);
     close(f->event);
     free(f);

@@ -10,6 +10,8 @@
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 
+#include "tests/support/limits.h"
+
 static bool
 is_readable(int fd, int timeout_ms)
 {
@@ -173,6 +175,43 @@ test_other_thread(void **state)
     leat_pub_close(p);
 }
 
+static void *
+open_elsewhere(void *arg)
+{
+    (void)leat_sub_fd(arg);
+    return NULL;
+}
+
+/* Another thread made it, and there are no means to make it anew: what can be had takes its place, once. */
+static void
+test_without_means(void **state)
+{
+    struct bus *b = *state;
+    struct leat_msg m;
+    pthread_t thread;
+    leat_sub *s;
+    leat_pub *p;
+    int fd;
+
+    bus_topic(b, "fd.means", 64, LEAT_MEMORY);
+    p = bus_pub(b, "fd.means", 0);
+    s = bus_sub(b, "fd.means", LEAT_LIVE, LEAT_LATEST);
+    assert_int_equal(pthread_create(&thread, NULL, open_elsewhere, s), 0);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    fd = leat_sub_fd(s);
+    assert_true(fd >= 0);
+    assert_true(limits_take_descriptors(-1)); /* not even for the one that is given up */
+    for (uint64_t n = 1; n <= 5; n++) {
+        assert_int_equal(leat_sub_receive(s, &m), 0);
+        bus_send(p, n, 16);
+        assert_true(is_readable(fd, 10000));
+        assert_int_equal(bus_expect(s, n, 16), n);
+    }
+    assert_true(limits_free_descriptors());
+    leat_sub_close(s);
+    leat_pub_close(p);
+}
+
 static void
 test_durable_only(void **state)
 {
@@ -285,8 +324,9 @@ run(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_readable),     cmocka_unit_test(test_epoll_loop),
-        cmocka_unit_test(test_other_thread), cmocka_unit_test(test_durable_only),
-        cmocka_unit_test(test_stale),        cmocka_unit_test(test_daemon_away),
+        cmocka_unit_test(test_other_thread), cmocka_unit_test(test_without_means),
+        cmocka_unit_test(test_durable_only), cmocka_unit_test(test_stale),
+        cmocka_unit_test(test_daemon_away),
     };
 
     return cmocka_run_group_tests(tests, bus_setup, bus_teardown);

@@ -283,6 +283,9 @@ leat__sub_next(const struct leat_sub *sub)
     return sub->gap_lost ? sub->gap_first : sub->ring.next;
 }
 
+/* leat__sub_may says whether a message can be given to it at all: 0, -ESTALE evicted, -ENOBUFS too many are held. */
+int leat__sub_may(struct leat_sub *sub);
+
 /* leat__sub_ready says whether a receive would give something now: 1, 0, or what receive would say.
  */
 int leat__sub_ready(struct leat_sub *sub);

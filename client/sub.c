@@ -109,6 +109,14 @@ too_many(struct leat_sub *s)
         s->map.name, (unsigned long long)s->held, (unsigned long long)s->map.view.geo.depth);
 }
 
+int
+leat__sub_may(struct leat_sub *s)
+{
+    if (is_evicted(s))
+        return evicted(s);
+    return s->held >= s->map.view.geo.depth ? too_many(s) : 0;
+}
+
 /* Neither the ring nor the log has anything. Tells others how far this reader is, and looks whether
  * the topic goes on: 0, LEAT__AGAIN, or an error. One that was evicted is told so also when nothing
  * comes. */
@@ -323,10 +331,9 @@ static int __attribute__((noinline)) receive_thinking(struct leat_sub *s, struct
         int r;
         if (s->gap_lost)
             return give_gap(s, ret);
-        if (is_evicted(s))
-            return evicted(s);
-        if (s->held >= s->map.view.geo.depth)
-            return too_many(s);
+        r = leat__sub_may(s);
+        if (r)
+            return r;
         r = s->from_log ? from_log(s, ret) : from_ring(s, ret);
         if (r != LEAT__AGAIN)
             return r;

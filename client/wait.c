@@ -39,15 +39,13 @@ leat__ring_ready(const struct ring_view *v, uint64_t *next, bool durable_only)
 int
 leat__sub_ready(struct leat_sub *s)
 {
-    struct leat_msg none;
     int r;
 
-    if (s->gap_lost || s->held >= s->map.view.geo.depth ||
-        atom_load_relaxed(s->word_at) != atom_load_relaxed(&s->word)) {
-        /* What it will say comes without a message being taken. */
-        r = s->gap_lost ? 1 : leat_sub_receive(s, &none);
+    if (s->gap_lost)
+        return 1;
+    r = leat__sub_may(s);
+    if (r)
         return r;
-    }
     while (s->from_log) {
         r = leat__replay_ready(s);
         if (r != LEAT__TAKE_RING)

@@ -80,6 +80,23 @@ collect(struct store *s)
 
 /* --- segments ---------------------------------------------------------------------------- */
 
+/* Takes the last segment back, in which no number is complete: the next one begins with the same number, and so takes its name
+ * and its file's place. It follows what this one followed. Pieces that stand here, though durable, are void and go with the
+ * file: a batch that named one of them as the one before would name what is nowhere. */
+static void
+take_back_segment(struct store *s)
+{
+    struct flush *f = &s->flush;
+    const struct store_seg *seg = store__seg_last(s);
+
+    f->durable.hash = seg->previous;
+    f->durable.partial = f->durable.total = 0;
+    f->chain = f->durable;
+    s->bytes -= seg->end;
+    s->seg_cnt--;
+}
+
+/* Nothing is in flight. */
 static void
 close_segment(struct store *s)
 {
@@ -89,13 +106,10 @@ close_segment(struct store *s)
     f->end = 0;
     f->full = false;
     f->named = false;
-    if (store__seg_last(s)->end == LOG_BLOCK) {
-        /* Nothing in it is durable: the next one bears the same number, and takes its name. */
-        s->bytes -= LOG_BLOCK;
-        s->seg_cnt--;
-        return;
-    }
-    store__index_write(s, &f->index, store__seg_last(s), f->durable.hash);
+    if (store__seg_is_empty(store__seg_last(s)))
+        take_back_segment(s);
+    else
+        store__index_write(s, &f->index, store__seg_last(s), f->durable.hash);
 }
 
 static void

@@ -249,6 +249,13 @@ store__seg_last(struct store *s)
 {
     return s->seg_cnt ? &s->segs[s->seg_cnt - 1] : NULL;
 }
+/* store__seg_is_empty: no number is complete in it; there may be pieces of its first message. Only
+ * the last segment can be so: the one after it would have its name. */
+static inline bool
+store__seg_is_empty(const struct store_seg *seg)
+{
+    return seg->next == seg->first;
+}
 
 /* --- store_disk.c ------------------------------------------------------------------------ */
 

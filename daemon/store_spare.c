@@ -229,16 +229,16 @@ is_acked(const struct store *s, uint64_t next)
     return true;
 }
 
-/* May the oldest segment go? The open one never does, nor the only one that holds anything: the
- * numbers of a log without a batch would begin anew. Age counts from the last message of a segment,
- * which is older than the next segment; subscribers may defer age, never size: one dead name must
- * not fill the disk. */
+/* May the oldest segment go? The open one never does, nor the only one that holds a whole message:
+ * the numbers of a log without one would begin anew, for a file that has nothing but pieces may
+ * have to make way for another. Age counts from the last message of a segment, which is older than
+ * the next segment; subscribers may defer age, never size: one dead name must not fill the disk. */
 static bool
 is_due(struct store *s)
 {
     uint64_t at, now;
 
-    if (s->seg_cnt < 2 || s->segs[1].end == LOG_BLOCK)
+    if (s->seg_cnt < 2 || store__seg_is_empty(&s->segs[1]))
         return false;
     if (s->topic.retention_bytes && s->bytes > s->topic.retention_bytes)
         return true;

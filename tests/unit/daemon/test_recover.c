@@ -434,6 +434,19 @@ put_image(const struct rig *rig, const struct image *m)
     close(fd);
 }
 
+/* Nothing but zeros from there on. */
+static void
+cut_segment(const struct rig *rig, uint64_t first, uint64_t at)
+{
+    int fd = open_segment(rig, first, O_WRONLY);
+    struct stat st;
+
+    assert_int_equal(fstat(fd, &st), 0);
+    assert_int_equal(ftruncate(fd, (off_t)at), 0);
+    assert_int_equal(ftruncate(fd, st.st_size), 0);
+    close(fd);
+}
+
 static struct image *
 drop_image(struct image *m)
 {
@@ -718,6 +731,97 @@ a_message_without_its_end_begins_anew(void **state)
     rig_publish(rig, 10);
     rig_wait_durable(rig, 3);
     assert_int_equal(rig_read(rig, 1).messages, 3);
+    stop(rig);
+    goes_on(rig, 1);
+    rig_end(rig);
+}
+
+/* A log whose last segment begins with a message of pieces, and has no more than two of them. */
+static struct rig *
+make_pieces(const struct rig_options *options)
+{
+    struct rig_options o = *options;
+    struct image *m;
+    struct rig *rig;
+
+    o.lane = 8u << 20;
+    rig = rig_start(&o);
+    for (unsigned i = 0; i < 10; i++)
+        rig_publish(rig, 100000);
+    rig_publish(rig, 4u << 20);
+    rig_wait_durable(rig, 11);
+    stop(rig);
+    assert_int_equal(last_segment(rig), 11);
+    m = take_image(rig, 11);
+    assert_true(m->n > 3);
+    cut_segment(rig, 11, m->offset[2]);
+    m = drop_image(m);
+    return rig;
+}
+
+/* There is no room for the message behind its pieces: it begins anew, in a file that takes the name of the one it had. */
+static void
+pieces_make_way(void **state)
+{
+    struct rig *rig = make_pieces(*state);
+    uint64_t seg[512];
+
+    for (unsigned i = 0; i < 2; i++) {
+        rig_reboot(rig);
+        assert_int_equal(rig->next, 11);
+        assert_int_equal(rig->store->seg_cnt, 2);
+        assert_true(rig->store->segs[1].end > LOG_BLOCK);
+        if (!i)
+            stop(rig);
+    }
+    rig_publish(rig, 4u << 20);
+    rig_publish(rig, 10);
+    rig_wait_durable(rig, 12);
+    assert_int_equal(rig->store->seg_cnt, rig_segments(rig, seg, 512));
+    assert_int_equal(rig->store->bytes, rig->store->segs[0].end + rig->store->segs[1].end);
+    stop(rig);
+    goes_on(rig, 1);
+    rig_end(rig);
+}
+
+/* The power takes the new file's name before it is durable, and the old file is there again: with its pieces, and beside it
+ * the new one without a name. */
+static void
+pieces_come_back(void **state)
+{
+    struct rig *rig = make_pieces(*state);
+    int old = open_segment(rig, 11, O_RDONLY);
+    char name[LOG_NAME_ROOM];
+    unsigned char *bytes;
+    struct stat st;
+
+    rig_reboot(rig);
+    rig_publish(rig, 4u << 20);
+    rig_wait_durable(rig, 11);
+    stop(rig);
+    assert_int_equal(fstat(old, &st), 0);
+    assert_int_equal(st.st_nlink, 0);
+    log_segment_name(11, name);
+    rename_in(rig, name, "spare-777.seg");
+    bytes = malloc((size_t)st.st_size);
+    assert_non_null(bytes);
+    assert_int_equal(pread(old, bytes, (size_t)st.st_size, 0), st.st_size);
+    make_file(rig, name, bytes, (size_t)st.st_size);
+    free(bytes);
+    close(old);
+    rig_reboot(rig);
+    assert_int_equal(rig->next, 11);
+    assert_false(exists(rig, "spare-777.seg"));
+    rig_publish(rig, 4u << 20);
+    rig_wait_durable(rig, 11);
+    stop(rig);
+    /* Or nothing of the new one but the name is durable: the log ends where it ended before either of them. */
+    cut_segment(rig, 11, 0);
+    rig_reboot(rig);
+    assert_int_equal(rig->next, 11);
+    rig_publish(rig, 4u << 20);
+    rig_wait_durable(rig, 11);
+    assert_int_equal(rig_read(rig, 1).next, 12);
     stop(rig);
     goes_on(rig, 1);
     rig_end(rig);
@@ -1378,6 +1482,8 @@ main(void)
         WITH(the_page_cache_is_not_believed, fake),
         WITH(a_floor_in_the_page_cache_is_not_believed, fake),
         BOTH(a_message_without_its_end_begins_anew),
+        WITH(pieces_make_way, fake),
+        WITH(pieces_come_back, fake),
         WITH(a_missing_segment_is_damage, fake),
         WITH(index_files_are_not_needed, fake),
         WITH(index_of_the_open_segment_goes, fake),

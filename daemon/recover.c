@@ -511,20 +511,28 @@ drop(struct recovery *rec, const char *name)
 }
 
 /* A segment whose name was lost with the power is a spare again, and what stands in it fits the end of the log: as if it had never been lost, it would
- * be believed, under numbers that are given out anew by then, if this daemon died between the name and the first batch. */
+ * be believed, under numbers that are given out anew by then, if this daemon died between the name and the first batch, or in the first write. That
+ * write's header may be there without its batch, or its batch without the header: either tells, and the batch alone decides what is believed later.
+ * What cannot be read is not trusted: a spare is not needed. */
 static int
 may_follow(const struct recovery *rec, const char *name, bool *ret)
 {
+    const struct log_chain *end = &rec->s->flush.chain;
     struct log_segment_header h;
+    struct log_batch b;
     int fd = store__open_read(rec->s, name), r;
     struct log_source source = log_fd_source(&fd);
+    bool whole;
 
     if (fd < 0)
         return fd;
     r = log_segment_check(&source, &h);
+    whole = pread(fd, &b, sizeof b, LOG_BLOCK) == sizeof b &&
+            (!r || r == -EBADMSG || r == -EPROTONOSUPPORT);
     close(fd);
-    *ret = !r && h.first >= rec->s->flush.chain.next;
-    return r == -EBADMSG || r == -EPROTONOSUPPORT ? 0 : r;
+    *ret = !whole || (!r && h.first >= end->next) ||
+           (b.magic == LOG_BATCH_MAGIC && b.topic_id == end->topic_id && b.first >= end->next);
+    return 0;
 }
 
 /* The first that is large enough is used; whether all of it was written over does not matter for

@@ -4,6 +4,7 @@
 
 #include <signal.h>
 #include <sys/file.h>
+#include <sys/uio.h>
 
 #include "shm/testpoint.h"
 
@@ -596,6 +597,50 @@ changed_bytes_are_torn_or_damage(void **state)
     rig_end(rig);
 }
 
+/* --- what cannot be read ----------------------------------------------------------------- */
+
+/* A range of a file that the disk cannot give any more. */
+static struct {
+    ino_t ino; /* 0: there is none */
+    uint64_t from, to;
+} spoilt;
+
+static void
+spoil(int fd, uint64_t from, uint64_t to)
+{
+    struct stat st;
+
+    assert_int_equal(fstat(fd, &st), 0);
+    spoilt.ino = st.st_ino;
+    spoilt.from = from;
+    spoilt.to = to;
+}
+
+static void
+unspoil(void)
+{
+    spoilt.ino = 0;
+}
+
+/* Stands before the C library's. Reads up to the range, as a disk does. */
+ssize_t
+pread(int fd, void *buf, size_t len, off_t off)
+{
+    struct iovec v = {.iov_base = buf, .iov_len = len};
+    uint64_t at = (uint64_t)off;
+    struct stat st;
+
+    if (spoilt.ino && at < spoilt.to && at + len > spoilt.from && !fstat(fd, &st) &&
+        st.st_ino == spoilt.ino) {
+        if (at >= spoilt.from) {
+            errno = EIO;
+            return -1;
+        }
+        v.iov_len = spoilt.from - at;
+    }
+    return preadv(fd, &v, 1, off);
+}
+
 /* --- what the page cache alone has --------------------------------------------------------- */
 
 /* A range of a file of which a former daemon's sync has failed: its pages pass for written, until they are dropped. */
@@ -930,6 +975,64 @@ a_spare_that_was_a_segment_goes(void **state)
     assert_int_equal(store_next(rig->store), seg[n - 1]);
     assert_false(exists(rig, "spare-777.seg"));
     rig_end(rig);
+}
+
+/* What of a segment's first write is there, when the power took its name. */
+enum remains {
+    HEADER_ALONE,
+    BATCH_ALONE,
+    BATCH_UNDER_OLD_HEADER,
+    BOTH_UNREADABLE,
+    NOTHING, /* from here on it is a spare that can do no harm */
+    OLD_ONES,
+    REMAINS
+};
+
+static void
+leave_remains(struct rig *rig, uint64_t first, enum remains what)
+{
+    static const unsigned char zeros[LOG_BATCH_MAX];
+    static unsigned char old[LOG_BATCH_MAX];
+    int fd = open_segment(rig, first, O_RDWR), oldest = open_segment(rig, 1, O_RDONLY);
+    bool batch = what == BATCH_ALONE || what == BATCH_UNDER_OLD_HEADER;
+
+    assert_int_equal(pread(oldest, old, sizeof old, 0), sizeof old);
+    if (what == BATCH_ALONE || what == NOTHING)
+        assert_int_equal(pwrite(fd, zeros, LOG_BLOCK, 0), LOG_BLOCK);
+    if (what == BATCH_UNDER_OLD_HEADER || what == OLD_ONES)
+        assert_int_equal(pwrite(fd, old, LOG_BLOCK, 0), LOG_BLOCK);
+    if (what == OLD_ONES)
+        assert_int_equal(pwrite(fd, old, sizeof old, 0), sizeof old);
+    else if (!batch && what != BOTH_UNREADABLE)
+        assert_int_equal(pwrite(fd, zeros, sizeof zeros, LOG_BLOCK), sizeof zeros);
+    if (what == BOTH_UNREADABLE)
+        spoil(fd, 0, 2ul * LOG_BLOCK);
+    close(fd);
+    close(oldest);
+}
+
+static void
+a_spare_that_may_be_believed_goes(void **state)
+{
+    for (enum remains what = HEADER_ALONE; what < REMAINS; what++) {
+        struct rig *rig = rig_start(*state);
+        char name[LOG_NAME_ROOM], why[STORE_WHY] = "";
+        uint64_t last;
+
+        publish_some(rig, 2000);
+        rig_wait_durable(rig, rig->next - 1);
+        stop(rig);
+        last = last_segment(rig);
+        assert_true(last > 1);
+        leave_remains(rig, last, what);
+        log_segment_name(last, name);
+        rename_in(rig, name, "spare-0777.seg");
+        assert_int_equal(rig_recover(rig, why), 0);
+        assert_int_equal(store_next(rig->store), last);
+        assert_true(exists(rig, "spare-0777.seg") == (what >= NOTHING));
+        unspoil();
+        rig_end(rig);
+    }
 }
 
 static void
@@ -1488,6 +1591,7 @@ main(void)
         WITH(index_files_are_not_needed, fake),
         WITH(index_of_the_open_segment_goes, fake),
         WITH(a_spare_that_was_a_segment_goes, fake),
+        WITH(a_spare_that_may_be_believed_goes, fake),
         WITH(foreign_files_are_left_alone, fake),
         WITH(a_header_that_is_gone, fake),
         WITH(newer_versions_are_refused, fake),

@@ -340,21 +340,51 @@ is_zero(const void *data, size_t len)
     return !len;
 }
 
-/* Takes one record in. A copy that is not valid beside one of zeros is the first write of a name
- * that was cut: nobody was told of it. */
+/* One copy of a record, by itself: what is wrong with its block is no reason not to read the other one. One that cannot be
+ * read is made one that is neither valid nor zeros, and *ret_lost true. 1; 0: the file ends before it. */
 static int
-load_record(struct store *s, const struct log_cursor copies[2])
+read_copy(int fd, uint64_t off, struct log_cursor *ret, bool *ret_lost)
+{
+    ssize_t n;
+
+    memset(ret, 0, sizeof *ret);
+    n = pread(fd, ret, sizeof *ret, (off_t)off);
+    if (n >= 0)
+        return n > 0;
+    if (errno != EIO)
+        return -errno;
+    memset(ret, 0xff, sizeof *ret);
+    *ret_lost = true;
+    return 1;
+}
+
+/* Which copy counts, or that none does. A copy that is not valid beside one of zeros is the first write of a name that was
+ * cut: nobody was told of it. Of one that cannot be read nobody knows that: beside another one of a living name it is an older floor, a
+ * newer one, or its removal, and to go on with what is there does no more than to deliver again; but it may be all there
+ * is of a name, and then the topic waits for it. */
+static int
+pick(const struct store *s, const struct log_cursor copies[2], bool lost)
+{
+    int which = log_cursor_pick(copies, s->topic.topic_id);
+
+    if (lost && (which < 0 || copies[which].flags & LOG_CURSOR_REMOVED))
+        return -EIO;
+    if (which == -EBADMSG &&
+        (is_zero(&copies[0], sizeof copies[0]) || is_zero(&copies[1], sizeof copies[1])))
+        return -ENODATA;
+    return which;
+}
+
+/* Takes one record in. */
+static int
+load_record(struct store *s, const struct log_cursor copies[2], bool lost)
 {
     struct store_floors *f = &s->floors;
-    int which = log_cursor_pick(copies, s->topic.topic_id);
+    int which = pick(s, copies, lost), r = grow(f, f->cnt + 1);
     struct store_floor *floor;
-    int r = grow(f, f->cnt + 1);
 
-    if (r)
-        return r;
-    if (which == -EBADMSG && !is_zero(&copies[0], sizeof copies[0]) &&
-        !is_zero(&copies[1], sizeof copies[1]))
-        return which;
+    if (r || (which < 0 && which != -ENODATA))
+        return r ? r : which;
     floor = &f->list[f->cnt++];
     if (which < 0)
         return 0;
@@ -366,46 +396,92 @@ load_record(struct store *s, const struct log_cursor copies[2])
         return 0;
     floor->state = FLOOR_USED;
     floor->known = true;
+    floor->doubted = lost;
     floor->floor = floor->saved = copies[which].floor;
+    if (lost)
+        report_warning("%s: one of the two copies of the floor of %s cannot be read; it goes on "
+                       "with the other, at %" PRIu64,
+                       s->topic.name, floor->name, floor->floor);
     return 0;
 }
 
-static int
-load_all(struct store *s, int fd, char why[STORE_WHY])
+/* A name that has another record was removed from this one: that is what could not be read. Of two such records
+ * the lower floor does less harm. */
+static bool
+is_outdated(const struct store_floors *f, uint32_t i)
 {
-    unsigned char block[2 * LOG_BLOCK];
-    struct log_cursors_header h;
-    struct log_cursor copies[2];
-    ssize_t n = pread(fd, block, LOG_BLOCK, 0);
+    const struct store_floor *floor = &f->list[i];
+
+    if (floor->state != FLOOR_USED || !floor->doubted)
+        return false;
+    for (uint32_t k = 0; k < f->cnt; k++) {
+        const struct store_floor *other = &f->list[k];
+        if (k != i && other->state == FLOOR_USED && !strcmp(other->name, floor->name) &&
+            (!other->doubted || other->floor <= floor->floor))
+            return true;
+    }
+    return false;
+}
+
+static void
+drop_outdated(struct store *s)
+{
+    struct store_floors *f = &s->floors;
+
+    for (uint32_t i = 0; i < f->cnt; i++) {
+        if (!is_outdated(f, i))
+            continue;
+        f->list[i].state = FLOOR_REMOVED;
+        touch(s, &f->list[i]);
+    }
+}
+
+static int
+check_header(struct store *s, int fd, char why[STORE_WHY])
+{
+    struct log_cursors_header h = {0};
+    unsigned char block[LOG_BLOCK];
+    ssize_t n = pread(fd, block, sizeof block, 0);
     int r;
 
     if (n < 0)
         return -errno;
-    memset(block + n, 0, sizeof block - (size_t)n);
-    memcpy(&h, block, sizeof h);
-    r = n == LOG_BLOCK ? log_cursors_header_check(&h, s->topic.topic_id) : -EBADMSG;
+    if (n == LOG_BLOCK)
+        memcpy(&h, block, sizeof h);
+    r = log_cursors_header_check(&h, s->topic.topic_id);
     if (r == -EPROTONOSUPPORT)
         (void)snprintf(why, STORE_WHY, "the cursors file is of version %u, this is %u", h.version,
                        LOG_VERSION);
     else if (r)
         (void)snprintf(why, STORE_WHY, "the cursors file: %s", report_error_text(r));
+    return r;
+}
+
+static int
+load_all(struct store *s, int fd, char why[STORE_WHY])
+{
+    struct log_cursor copies[2];
+    int r = check_header(s, fd, why);
+
     if (r)
         return r;
     for (uint32_t i = 0; i < LIMIT_CURSORS; i++) {
-        memset(block, 0, sizeof block);
-        n = pread(fd, block, sizeof block, (off_t)place(i, 0));
-        if (n <= 0)
-            return n ? -errno : 0;
-        memcpy(&copies[0], block, sizeof copies[0]);
-        memcpy(&copies[1], block + LOG_BLOCK, sizeof copies[1]);
-        r = load_record(s, copies);
+        bool lost = false;
+        r = read_copy(fd, place(i, 0), &copies[0], &lost);
+        if (r <= 0)
+            break;
+        r = read_copy(fd, place(i, 1), &copies[1], &lost);
+        if (r >= 0)
+            r = load_record(s, copies, lost);
         if (r) {
-            (void)snprintf(why, STORE_WHY, "both copies of record %u of the cursors file: %s", i,
-                           report_error_text(r));
+            (void)snprintf(why, STORE_WHY, "%s of record %u of the cursors file: %s",
+                           r == -EBADMSG ? "both copies" : "a copy", i, report_error_text(r));
             return r;
         }
     }
-    return 0;
+    if (!r)
+        drop_outdated(s);
+    return r;
 }
 
 int

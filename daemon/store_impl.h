@@ -130,6 +130,7 @@ struct store_floor {
     bool dirty;
     bool late;    /* its write failed: the next round tries it again, this one goes on without it */
     bool known;   /* `saved` has reached the disk */
+    bool doubted; /* its other copy could not be read, and may have been the newer one */
     uint8_t copy; /* the valid one of A and B */
     uint64_t floor, saved, generation;
     char name[64];

@@ -641,6 +641,129 @@ pread(int fd, void *buf, size_t len, off_t off)
     return preadv(fd, &v, 1, off);
 }
 
+static void
+spoil_copy(const struct rig *rig, uint32_t record, uint32_t copy)
+{
+    int dir = rig_dir(rig), fd = openat(dir, "cursors", O_RDONLY | O_CLOEXEC);
+    uint64_t at = LOG_BLOCK * (1ul + 2 * record + copy);
+
+    assert_true(fd >= 0);
+    spoil(fd, at, at + LOG_BLOCK);
+    close(fd);
+    close(dir);
+}
+
+static uint64_t
+floor_of(const struct rig *rig, const char *name)
+{
+    uint64_t floor = 0;
+
+    (void)store_floor_get(rig->store, name, &floor);
+    return floor;
+}
+
+/* The other copy counts, whichever it is; and it is the bad one that is written the next time. */
+static void
+a_copy_of_a_floor_cannot_be_read(void **state)
+{
+    for (uint8_t newer = 0; newer < 2; newer++) {
+        struct rig *rig = rig_start(*state);
+        uint8_t copy;
+
+        publish_some(rig, 20);
+        rig_wait_durable(rig, 20);
+        assert_int_equal(store_floor_set(rig->store, "beta", 7), 0);
+        for (uint64_t floor = 2; floor < 5; floor++)
+            save_floor(rig, floor);
+        copy = rig->store->floors.list[1].copy;
+        assert_string_equal(rig->store->floors.list[1].name, "alpha");
+        stop(rig);
+        spoil_copy(rig, 1, newer ? copy : !copy);
+        rig_reboot(rig);
+        assert_int_equal(floor_of(rig, "alpha"), newer ? 3 : 4);
+        assert_int_equal(floor_of(rig, "beta"), 7);
+        save_floor(rig, 9);
+        unspoil();
+        stop(rig);
+        rig_reboot(rig);
+        assert_int_equal(floor_of(rig, "alpha"), 9);
+        assert_int_equal(floor_of(rig, "beta"), 7);
+        rig_end(rig);
+    }
+}
+
+/* What cannot be read may be all that is there of a name: it is waited for, and is no damage. */
+static void
+a_name_is_not_forgotten_unread(void **state)
+{
+    struct rig *rig = rig_start(*state);
+    char why[STORE_WHY] = "";
+    uint8_t copy;
+
+    publish_some(rig, 20);
+    save_floor(rig, 5);
+    copy = rig->store->floors.list[0].copy;
+    stop(rig);
+    spoil_copy(rig, 0, copy);
+    assert_int_equal(rig_recover(rig, why), -EIO);
+    assert_non_null(strstr(why, "record 0"));
+    unspoil();
+    rig_reboot(rig);
+    assert_int_equal(floor_of(rig, "alpha"), 5);
+    /* Another name in the place of one that was removed. */
+    assert_int_equal(store_floor_remove(rig->store, "alpha"), 0);
+    store_drain(rig->store, rig_drained, rig);
+    for (rig->drained = 0; !rig->drained;)
+        rig_turn(rig);
+    save_floor(rig, 6);
+    assert_int_equal(rig->store->floors.cnt, 1);
+    copy = rig->store->floors.list[0].copy;
+    stop(rig);
+    spoil_copy(rig, 0, copy);
+    refuses(rig, -EIO);
+    spoilt.from = 0;
+    spoilt.to = UINT64_MAX;
+    refuses(rig, -EIO);
+    unspoil();
+    rig_reboot(rig);
+    assert_int_equal(floor_of(rig, "alpha"), 6);
+    rig_end(rig);
+}
+
+/* A name was removed and made again, behind what it had; its removal cannot be read. */
+static void
+a_removal_cannot_be_read(void **state)
+{
+    struct rig *rig = rig_start(*state);
+    uint32_t index = 0, names = 0;
+    const char *name;
+    uint64_t floor;
+    uint8_t copy;
+
+    publish_some(rig, 20);
+    rig_wait_durable(rig, 20);
+    save_floor(rig, 15);
+    save_floor(rig, 16);
+    assert_int_equal(store_floor_remove(rig->store, "alpha"), 0);
+    save_floor(rig, 5);
+    assert_int_equal(rig->store->floors.cnt, 2);
+    copy = rig->store->floors.list[0].copy;
+    stop(rig);
+    spoil_copy(rig, 0, copy);
+    rig_reboot(rig);
+    while (store_floor_next(rig->store, &index, &name, &floor))
+        names++;
+    assert_int_equal(names, 1);
+    assert_int_equal(floor_of(rig, "alpha"), 5);
+    save_floor(rig, 8);
+    unspoil();
+    stop(rig);
+    rig_reboot(rig);
+    assert_int_equal(floor_of(rig, "alpha"), 8);
+    assert_int_equal(rig->store->floors.list[0].state, FLOOR_FREE);
+    rig_end(rig);
+}
+
 /* --- what the page cache alone has --------------------------------------------------------- */
 
 /* A range of a file of which a former daemon's sync has failed: its pages pass for written, until they are dropped. */
@@ -1577,6 +1700,9 @@ main(void)
         BOTH(a_floor_in_the_ring_stays),
         WITH(a_name_is_there_once, fake),
         WITH(floors_have_two_copies, fake),
+        WITH(a_copy_of_a_floor_cannot_be_read, fake),
+        WITH(a_name_is_not_forgotten_unread, fake),
+        WITH(a_removal_cannot_be_read, fake),
         WITH(a_missing_cursors_file_is_made_anew, fake),
         WITH(a_file_cut_short_is_a_torn_tail, fake),
         WITH(a_file_cut_short_is_a_torn_tail, block),

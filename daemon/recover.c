@@ -437,7 +437,7 @@ leave_last(struct recovery *rec)
 
     report_note("%s: a reader has locked segment %" PRIu64 "; the log goes on in a fresh one",
                 s->topic.name, seg->first);
-    if (seg->next != seg->first)
+    if (!store__seg_is_empty(seg))
         return;
     /* No message ends in it: the fresh one begins with the same number, takes its name, and follows what it followed. */
     flush->chain.hash = seg->previous;

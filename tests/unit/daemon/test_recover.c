@@ -1555,7 +1555,8 @@ check_survivor(struct rig *rig, bool reboot)
     } else {
         ring_entry_kill(&rig->view, 0);
         assert_int_equal(ring_settle(&rig->view, scratch, &aborted), 0);
-        assert_int_equal(aborted, 0);
+        assert_in_range(aborted, 0, 1); /* the death may have come inside a claim */
+        rig->aborted[tail - 1] = aborted;
         ring_entry_free(&rig->view, 0);
     }
     assert_int_equal(rig_attach(rig), 0);

@@ -1,7 +1,9 @@
 /* leat - look at, feed and read a bus from the command line. */
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "tools/cli.h"
 
@@ -42,12 +44,30 @@ help(void)
     printf("\n'leat VERB --help' says more; so do leat(1), and leat(7) for the ideas.\n");
 }
 
+/* A standard descriptor that the caller closed would become the next file or socket that is opened, and what is printed
+ * would go there. It is filled the wrong way round, so that who needs it is told: 0 cannot be read, 1 and 2 cannot be
+ * written. 0 or -1. */
+static int
+fill_standard(void)
+{
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+        if (fcntl(fd, F_GETFD) < 0 &&
+            open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY) != fd)
+            return -1;
+    return 0;
+}
+
 int
 main(int argc, char **argv)
 {
     const char *word = argc > 1 ? argv[1] : "";
     const struct verb *verb;
 
+    if (fill_standard()) {
+        (void)fprintf(stderr,
+                      "leat: a standard descriptor is closed, and /dev/null is not there\n");
+        return CLI_FAILED;
+    }
     (void)signal(SIGPIPE, SIG_IGN);
     if (!strcmp(word, "--version")) {
         printf("leat %s\n", LEAT_VERSION_STRING);

@@ -293,7 +293,7 @@ run(struct sub *s)
     do
         r = step(s);
     while (!r && !cli_interrupted());
-    x = flush(s);
+    x = r > 0 ? 0 : flush(s); /* what failed has been said */
     if (s->lost && !s->quiet)
         cli_note(&s->cli, "%s: %" PRIu64 " lost in %" PRIu64 " gaps", s->options.topic, s->lost,
                  s->gaps);

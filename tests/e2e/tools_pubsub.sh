@@ -114,6 +114,22 @@ refuses 1 "nope" leat cat nope
 refuses 1 "gating" leat sub disk --gating
 refuses 1 "" leat sub mem --name svc
 
+# Output that cannot be written is neither acknowledged nor called a success, also where the caller closed it: no socket
+# and no file may take its number.
+leat sub disk --name shut --from earliest -n 1 >"$work/out" || fail "sub --name"
+for to in '>&-' '>/dev/full' '>&- 2>&-' '<&- >&- 2>&-'; do
+    status=0
+    (eval "exec leat sub disk --name shut -n 3 2>'$work/err' $to") || status=$?
+    is "exit status of sub $to" "$status" 1
+done
+is "nothing was acknowledged" "$(leat sub disk --name shut -n 1 -F '%o\n')" 2
+refuses 1 "writing to standard output" sh -c "'$LEAT_CLI' cat disk >&-"
+refuses 1 "writing to standard output" sh -c "'$LEAT_CLI' sub disk --from earliest -n 3 >&-"
+refuses 1 "writing to standard output" sh -c "'$LEAT_CLI' cat disk >/dev/full"
+refuses 1 "writing to standard output" sh -c "'$LEAT_CLI' ls >&-"
+refuses 1 "reading -" sh -c "'$LEAT_CLI' pub mem <&-"
+leat pub mem -n 1 <&- || fail "pub that reads nothing"
+
 # Without a daemon a private one is started, and ends when it is told.
 export LEAT_BUS=$work/private
 echo hello | leat pub first.topic || fail "pub with autostart"

@@ -381,6 +381,7 @@ struct leat_inspect {
     char name[LIMIT_TOPIC_NAME + 1];
     struct leat__map map; /* view.data is NULL when there is no shared memory */
     uint64_t device, inode;
+    uint64_t topic_id; /* whose log the scan stands in; 0: not known */
     struct leat__scan scan;
     char error[LEAT__TEXT];
 };

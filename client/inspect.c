@@ -147,40 +147,6 @@ refresh(struct leat_inspect *i, const char *name)
     return r;
 }
 
-static bool
-is_in_store(const struct leat_inspect *i)
-{
-    char path[sizeof i->scan.folder + sizeof "/topic"];
-
-    (void)snprintf(path, sizeof path, "%s/topic", i->scan.folder);
-    return i->scan.folder[0] && !access(path, F_OK);
-}
-
-/* Makes `name` the topic at hand: 0, -ENOENT, -EINVAL, or what is wrong with its memory. */
-static int
-look_at(struct leat_inspect *i, const char *name)
-{
-    const char *wrong = name ? shm_name_check(name) : "is NULL";
-    int r;
-
-    if (wrong)
-        return leat__inspect_fail(i, -EINVAL, "topic name '%.200s' %s", name ? name : "", wrong);
-    if (strcmp(name, i->name) != 0) {
-        forget(i);
-        memcpy(i->name, name, strlen(name) + 1);
-        if (i->store[0])
-            leat__scan_open(&i->scan, i->store, name);
-    }
-    r = refresh(i, name);
-    if (r)
-        return r;
-    if (!i->map.view.data && !is_in_store(i))
-        return leat__inspect_fail(i, -ENOENT, "there is no topic '%s'", name);
-    return 0;
-}
-
-/* --- topics ----------------------------------------------------------------------------------- */
-
 static int
 read_small(const char *folder, const char *name, void *buf, size_t size)
 {
@@ -196,6 +162,64 @@ read_small(const char *folder, const char *name, void *buf, size_t size)
     close(fd);
     return n == (ssize_t)size ? 0 : -EBADMSG;
 }
+
+/* Which topic it is that goes by the name now, as far as one may go on in what was opened of its log; 0: none. */
+static uint64_t
+identity(const struct leat_inspect *i)
+{
+    const struct ring_view *v = &i->map.view;
+    struct log_topic t;
+
+    if (v->data && atom_load_acquire(&ring_daemon(v)->state) == /* acquire: TOPIC_STATE */
+                       RING_TOPIC_REMOVED)
+        return 0;
+    if (v->data)
+        return ring_header(v)->topic_id;
+    if (!i->scan.folder[0] || read_small(i->scan.folder, "topic", &t, sizeof t) ||
+        log_topic_check(&t, sizeof t))
+        return 0;
+    return t.topic_id;
+}
+
+static bool
+is_in_store(const struct leat_inspect *i)
+{
+    char path[sizeof i->scan.folder + sizeof "/topic"];
+
+    (void)snprintf(path, sizeof path, "%s/topic", i->scan.folder);
+    return i->scan.folder[0] && !access(path, F_OK);
+}
+
+/* Makes `name` the topic at hand: 0, -ENOENT, -EINVAL, or what is wrong with its memory. */
+static int
+look_at(struct leat_inspect *i, const char *name)
+{
+    const char *wrong = name ? shm_name_check(name) : "is NULL";
+    uint64_t id;
+    int r;
+
+    if (wrong)
+        return leat__inspect_fail(i, -EINVAL, "topic name '%.200s' %s", name ? name : "", wrong);
+    if (strcmp(name, i->name) != 0) {
+        forget(i);
+        memcpy(i->name, name, strlen(name) + 1);
+        if (i->store[0])
+            leat__scan_open(&i->scan, i->store, name);
+    }
+    r = refresh(i, name);
+    if (r)
+        return r;
+    /* Made anew under its name, it has another log, of which nothing has been read. */
+    id = identity(i);
+    if (id != i->topic_id && i->store[0])
+        leat__scan_open(&i->scan, i->store, name);
+    i->topic_id = id;
+    if (!i->map.view.data && !is_in_store(i))
+        return leat__inspect_fail(i, -ENOENT, "there is no topic '%s'", name);
+    return 0;
+}
+
+/* --- topics ----------------------------------------------------------------------------------- */
 
 /* A topic of which there is only the log. */
 static int
@@ -519,8 +543,9 @@ leat_inspect_read(leat_inspect *i, const char *topic, void *buf, size_t room,
     seq = shm_max(msg->seq, 1);
     want.seq = seq;
     /* Who reads a log from end to end finds most messages where the last one was: nothing need be
-     * looked up again. */
-    if (topic && !strcmp(topic, i->name) && leat__scan_holds(&i->scan, seq))
+     * looked up again, but whether it still is that topic. */
+    if (topic && !strcmp(topic, i->name) && leat__scan_holds(&i->scan, seq) && i->topic_id &&
+        identity(i) == i->topic_id)
         return said(i, leat__scan_read(&i->scan, &want, msg), seq);
     r = look_at(i, topic);
     if (r)

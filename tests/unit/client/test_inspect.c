@@ -236,6 +236,61 @@ test_messages_alive_and_dead(void **state)
     bus_open(b);
 }
 
+/* Publishes messages n + 1 to n + 300, on disk; they get the numbers from 1 on. */
+static void
+fill_again(struct bus *b, const char *topic, uint64_t n)
+{
+    leat_pub *p;
+
+    bus_topic(b, topic, 16, LEAT_DISK);
+    p = bus_pub(b, topic, 0);
+    for (uint64_t k = 1; k <= 300; k++)
+        assert_int_equal(bus_send(p, n + k, 100), k);
+    assert_int_equal(leat_pub_wait_durable(p, 300, 10000000000), 0);
+    leat_pub_close(p);
+}
+
+static void
+expect_one(leat_inspect *i, const char *topic, uint64_t seq, uint64_t n)
+{
+    unsigned char room[200];
+    struct leat_inspect_msg m = {.seq = seq};
+
+    assert_int_equal(leat_inspect_read(i, topic, room, sizeof room, &m), 1);
+    assert_int_equal(m.seq, seq);
+    assert_true(bus_payload_is(room, m.len, n));
+}
+
+/* A topic that was removed and made anew has nothing of the old one, in memory or in the log. */
+static void
+test_made_anew(void **state)
+{
+    struct bus *b = *state;
+    struct leat_inspect_msg m = {.seq = 10};
+    leat_inspect *live, *store;
+    char room[200];
+
+    fill_again(b, "in.anew", 0);
+    live = inspect(b->path);
+    store = inspect(b->store);
+    for (unsigned round = 1; round <= 3; round++) {
+        expect_one(live, "in.anew", 10, 1000 * (round - 1) + 10);
+        expect_one(store, "in.anew", 10, 1000 * (round - 1) + 10);
+        assert_int_equal(leat_topic_remove(b->bus, "in.anew"), 0);
+        if (round == 2) { /* looked for while it is not there */
+            assert_int_equal(leat_inspect_read(live, "in.anew", room, sizeof room, &m), -ENOENT);
+            assert_int_equal(leat_inspect_read(store, "in.anew", room, sizeof room, &m), -ENOENT);
+        }
+        fill_again(b, "in.anew", 1000 * round);
+        for (uint64_t n = 10; n <= 300; n += 29) {
+            expect_one(live, "in.anew", n, 1000 * round + n);
+            expect_one(store, "in.anew", n, 1000 * round + n);
+        }
+    }
+    leat_inspect_close(live);
+    leat_inspect_close(store);
+}
+
 static void
 test_bad_arguments(void **state)
 {
@@ -355,6 +410,7 @@ main(void)
         cmocka_unit_test(test_names),
         cmocka_unit_test(test_facts),
         cmocka_unit_test(test_messages_alive_and_dead),
+        cmocka_unit_test(test_made_anew),
         cmocka_unit_test(test_bad_arguments),
         cmocka_unit_test(test_lies),
     };

@@ -1,6 +1,7 @@
 #include "tools/feed.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -50,6 +51,7 @@ place_inspector(struct feed *f, const struct leat_position *from,
 {
     f->end = info->tail;
     f->payload_max = info->payload_max;
+    f->depth = info->depth;
     f->next = info->first ? info->first : 1;
     switch (from->start) {
     case LEAT_LATEST:
@@ -81,6 +83,9 @@ open_inspector(struct feed *f, const struct feed_options *o)
     r = leat_inspect_topic(f->inspect, o->topic, &info);
     if (r)
         return cli_inspect_error(f->cli, f->inspect, r, o->topic);
+    if (info.tail >> 60)
+        return cli_error(f->cli, "%s: its tail cannot be %" PRIu64 " ('leat verify' says more)",
+                         o->topic, info.tail);
     place_inspector(f, &o->from, &info);
     f->cap = 65536;
     f->room = malloc(f->cap);
@@ -103,6 +108,19 @@ grow(struct feed *f)
     return 0;
 }
 
+/* Goes on behind a place that has no message; `seq` is the next that may have one, as far as the inspector can say. Where
+ * it cannot, the ring has at most its depth still before it, whatever its tail says: a wrong one must not become as many
+ * steps. */
+static void
+step_over(struct feed *f, uint64_t seq)
+{
+    uint64_t oldest = f->end > f->depth ? f->end - f->depth : 1;
+
+    if (seq <= f->next)
+        seq = f->next + 1 > oldest ? f->next + 1 : oldest;
+    f->next = seq < f->end ? seq : f->end;
+}
+
 static int
 next_inspected(struct feed *f, struct leat_msg *ret)
 {
@@ -115,7 +133,7 @@ next_inspected(struct feed *f, struct leat_msg *ret)
         if (r == -ENOBUFS)
             r = grow(f);
         else if (r == 0)
-            f->next = m.seq > f->next ? m.seq : f->next + 1;
+            step_over(f, m.seq);
         if (r < 0)
             return r;
         if (r != 1)

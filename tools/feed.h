@@ -22,7 +22,7 @@ struct feed {
     const char *topic;
     uint64_t next, end; /* [next, end) is still to come when it does not follow */
     uint64_t from_ns;   /* inspector: older messages are left out */
-    uint64_t payload_max;
+    uint64_t payload_max, depth;
     bool follow, named;
     bool again;          /* what release refuses is given once more */
     unsigned char *room; /* inspector: `cap` bytes for a message */

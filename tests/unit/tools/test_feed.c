@@ -6,7 +6,12 @@
 #include <cmocka.h>
 
 #include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
 
+#include "tests/support/fixture.h"
 #include "tools/feed.h"
 
 #define NOW 1896091200000000000ull
@@ -48,12 +53,133 @@ bad_ones_are_refused(void **state)
     assert_int_equal(p.start, 9);
 }
 
+/* --- copies ----------------------------------------------------------------------------------- */
+
+static const struct cli_verb verb = {.name = "test"};
+
+struct copies {
+    struct fixture f;
+    struct ring_publisher p;
+    char folder[40];
+    struct cli cli;
+    struct feed feed;
+};
+
+static void
+write_file(const char *folder, const char *name, const void *data, uint64_t size)
+{
+    char path[80];
+    int fd;
+
+    (void)snprintf(path, sizeof path, "%s/%s", folder, name);
+    fd = open(path, O_CREAT | O_TRUNC | O_WRONLY | O_CLOEXEC, 0600);
+    assert_true(fd >= 0);
+    assert_int_equal(write(fd, data, size), (ssize_t)size);
+    (void)close(fd);
+}
+
+static void
+begin(struct copies *c)
+{
+    struct ring_geometry geo = fixture_geometry();
+
+    geo.durability = RING_DISK;
+    *c = (struct copies){.folder = "/tmp/leat-feed.XXXXXX"};
+    assert_int_equal(fixture_make(&c->f, &geo), 0);
+    assert_int_equal(fixture_publisher(&c->f, 0, &c->p), 0);
+    atom_store_relaxed(&ring_daemon(&c->f.view)->log_first, 1);
+    assert_non_null(mkdtemp(c->folder));
+    c->cli = (struct cli){.verb = &verb, .bus = c->folder};
+}
+
+/* Copies the ring as it is now and opens it there: the exit status. */
+static int
+feed(struct copies *c)
+{
+    struct feed_options o = {.topic = "fixture", .kind = -1, .inspect = true};
+
+    o.from.start = LEAT_EARLIEST;
+    write_file(c->folder, "x.data", c->f.maps.data, c->f.maps.data_size);
+    write_file(c->folder, "x.control", c->f.maps.control, c->f.maps.control_size);
+    return feed_open(&c->feed, &c->cli, &o);
+}
+
+static void
+end(struct copies *c)
+{
+    char path[80];
+
+    feed_close(&c->feed);
+    fixture_publisher_drop(&c->p);
+    fixture_destroy(&c->f);
+    (void)snprintf(path, sizeof path, "%s/x.data", c->folder);
+    (void)unlink(path);
+    (void)snprintf(path, sizeof path, "%s/x.control", c->folder);
+    (void)unlink(path);
+    (void)rmdir(c->folder);
+}
+
+static void
+send(struct copies *c, unsigned n, uint32_t len)
+{
+    uint64_t seq;
+
+    for (unsigned i = 0; i < n; i++)
+        assert_int_equal(fixture_send(&c->p, i, len, &seq), 0);
+}
+
+static void
+gives(struct copies *c, uint64_t first, uint64_t last)
+{
+    struct leat_msg m;
+
+    for (uint64_t seq = first; seq <= last; seq++) {
+        assert_int_equal(feed_next(&c->feed, &m), 1);
+        assert_int_equal(m.seq, seq);
+    }
+}
+
+static void
+set_tail(struct copies *c, uint64_t tail)
+{
+    atom_store_relaxed(ring_tail(&c->f.view), tail);
+}
+
+/* A copy of ten messages ends, whatever its tail says. */
+static void
+a_wrong_tail_is_no_work(void **state)
+{
+    static const uint64_t tails[] = {1ull << 32, 1ull << 59, (1ull << 60) - 1};
+    struct leat_msg m;
+    struct copies c;
+    int r;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof tails / sizeof *tails; i++) {
+        begin(&c);
+        send(&c, 10, 8);
+        set_tail(&c, tails[i]);
+        assert_int_equal(feed(&c), CLI_OK);
+        gives(&c, 1, 10);
+        while ((r = feed_next(&c.feed, &m)) > 0)
+            ;
+        assert_int_equal(r, -ENODATA);
+        end(&c);
+    }
+    begin(&c);
+    send(&c, 10, 8);
+    set_tail(&c, 1ull << 60);
+    assert_int_equal(feed(&c), CLI_FAILED);
+    end(&c);
+}
+
 int
 main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(positions_are_read),
         cmocka_unit_test(bad_ones_are_refused),
+        cmocka_unit_test(a_wrong_tail_is_no_work),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

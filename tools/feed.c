@@ -52,6 +52,7 @@ place_inspector(struct feed *f, const struct leat_position *from,
     f->end = info->tail;
     f->payload_max = info->payload_max;
     f->depth = info->depth;
+    f->store_only = !info->shm_bytes;
     f->next = info->first ? info->first : 1;
     switch (from->start) {
     case LEAT_LATEST:
@@ -108,49 +109,84 @@ grow(struct feed *f)
     return 0;
 }
 
-/* Goes on behind a place that has no message; `seq` is the next that may have one, as far as the inspector can say. Where
- * it cannot, the ring has at most its depth still before it, whatever its tail says: a wrong one must not become as many
- * steps. */
+/* Goes on behind a place that has no message, which is lost unless it was aborted; `seq` is the next that may have one, as
+ * far as the inspector can say. Where it cannot, the ring has at most its depth still before it, whatever its tail says: a
+ * wrong one must not become as many steps. */
 static void
 step_over(struct feed *f, uint64_t seq)
 {
-    uint64_t oldest = f->end > f->depth ? f->end - f->depth : 1;
+    uint64_t oldest = f->end > f->depth ? f->end - f->depth : 1, from = f->next;
+    bool aborted = seq == from + 1, unsure = seq <= from;
 
-    if (seq <= f->next)
-        seq = f->next + 1 > oldest ? f->next + 1 : oldest;
+    if (unsure)
+        seq = from + 1 > oldest ? from + 1 : oldest;
     f->next = seq < f->end ? seq : f->end;
+    if (aborted)
+        return;
+    if (!f->lost && !f->open)
+        f->lost_from = from;
+    if (unsure && !f->store_only && f->next == from + 1) {
+        f->open++;
+        return;
+    }
+    f->lost += f->open + f->next - from;
+    f->open = 0;
 }
 
+/* Tells what is lost before the place where the feed is now. */
+static int
+gap(struct feed *f, struct leat_msg *ret)
+{
+    *ret = (struct leat_msg){.first = f->lost_from, .lost = f->lost};
+    f->lost = 0;
+    f->open = 0;
+    return LEAT_GAP;
+}
+
+/* Of one message: 1; 0: look at the next place; LEAT_GAP; or a negative errno. */
+static int
+look(struct feed *f, struct leat_msg *ret)
+{
+    struct leat_inspect_msg m = {.seq = f->next};
+    int r = leat_inspect_read(f->inspect, f->topic, f->room, f->cap, &m);
+
+    if (r == -ENOBUFS)
+        return grow(f);
+    if (r == 0)
+        step_over(f, m.seq);
+    if (r != 1)
+        return r;
+    f->lost += f->open; /* others came behind them: they are missing here */
+    f->open = 0;
+    if (m.time_ns < f->from_ns) {
+        f->lost = 0;
+        f->next = m.seq + 1;
+        return 0;
+    }
+    if (f->lost)
+        return gap(f, ret); /* and the message is read again */
+    f->next = m.seq + 1;
+    *ret = (struct leat_msg){.data = f->room,
+                             .len = m.len,
+                             .seq = m.seq,
+                             .key = m.key,
+                             .time_ns = m.time_ns,
+                             .type = m.type,
+                             .publisher = m.publisher};
+    return 1;
+}
+
+/* Places that are still open at the end are not lost: somebody may be writing there. */
 static int
 next_inspected(struct feed *f, struct leat_msg *ret)
 {
-    struct leat_inspect_msg m = {0};
-    int r;
+    int r = 0;
 
-    while (f->next < f->end) {
-        m.seq = f->next;
-        r = leat_inspect_read(f->inspect, f->topic, f->room, f->cap, &m);
-        if (r == -ENOBUFS)
-            r = grow(f);
-        else if (r == 0)
-            step_over(f, m.seq);
-        if (r < 0)
-            return r;
-        if (r != 1)
-            continue;
-        f->next = m.seq + 1;
-        if (m.time_ns < f->from_ns)
-            continue;
-        *ret = (struct leat_msg){.data = f->room,
-                                 .len = m.len,
-                                 .seq = m.seq,
-                                 .key = m.key,
-                                 .time_ns = m.time_ns,
-                                 .type = m.type,
-                                 .publisher = m.publisher};
-        return 1;
-    }
-    return -ENODATA;
+    while (!r && f->next < f->end)
+        r = look(f, ret);
+    if (r)
+        return r;
+    return f->lost ? gap(f, ret) : -ENODATA;
 }
 
 /* --- a subscription --------------------------------------------------------------------------- */

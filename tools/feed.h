@@ -23,6 +23,9 @@ struct feed {
     uint64_t next, end; /* [next, end) is still to come when it does not follow */
     uint64_t from_ns;   /* inspector: older messages are left out */
     uint64_t payload_max, depth;
+    uint64_t lost_from, lost; /* inspector: a gap that is to be told next */
+    uint64_t open;   /* places at the end of it of which nobody knows whether they will be filled */
+    bool store_only; /* there is no ring, and so none of those */
     bool follow, named;
     bool again;          /* what release refuses is given once more */
     unsigned char *room; /* inspector: `cap` bytes for a message */

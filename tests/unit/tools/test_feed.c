@@ -79,11 +79,11 @@ write_file(const char *folder, const char *name, const void *data, uint64_t size
 }
 
 static void
-begin(struct copies *c)
+begin(struct copies *c, uint32_t durability)
 {
     struct ring_geometry geo = fixture_geometry();
 
-    geo.durability = RING_DISK;
+    geo.durability = durability;
     *c = (struct copies){.folder = "/tmp/leat-feed.XXXXXX"};
     assert_int_equal(fixture_make(&c->f, &geo), 0);
     assert_int_equal(fixture_publisher(&c->f, 0, &c->p), 0);
@@ -140,9 +140,25 @@ gives(struct copies *c, uint64_t first, uint64_t last)
 }
 
 static void
+tells_gap(struct copies *c, uint64_t first, uint64_t lost)
+{
+    struct leat_msg m;
+
+    assert_int_equal(feed_next(&c->feed, &m), LEAT_GAP);
+    assert_int_equal(m.first, first);
+    assert_int_equal(m.lost, lost);
+}
+
+static void
 set_tail(struct copies *c, uint64_t tail)
 {
     atom_store_relaxed(ring_tail(&c->f.view), tail);
+}
+
+static void
+set_stamp(struct copies *c, uint64_t seq, unsigned state)
+{
+    atom_store_relaxed(&ring_slot(&c->f.view, seq)->stamp, ring_stamp(seq, state));
 }
 
 /* A copy of ten messages ends, whatever its tail says. */
@@ -152,24 +168,67 @@ a_wrong_tail_is_no_work(void **state)
     static const uint64_t tails[] = {1ull << 32, 1ull << 59, (1ull << 60) - 1};
     struct leat_msg m;
     struct copies c;
-    int r;
 
     (void)state;
     for (size_t i = 0; i < sizeof tails / sizeof *tails; i++) {
-        begin(&c);
+        begin(&c, RING_DISK);
         send(&c, 10, 8);
         set_tail(&c, tails[i]);
         assert_int_equal(feed(&c), CLI_OK);
         gives(&c, 1, 10);
-        while ((r = feed_next(&c.feed, &m)) > 0)
-            ;
-        assert_int_equal(r, -ENODATA);
+        tells_gap(&c, 11, tails[i] - 16 - 11);
+        assert_int_equal(feed_next(&c.feed, &m), -ENODATA);
         end(&c);
     }
-    begin(&c);
+    begin(&c, RING_DISK);
     send(&c, 10, 8);
     set_tail(&c, 1ull << 60);
     assert_int_equal(feed(&c), CLI_FAILED);
+    end(&c);
+}
+
+/* What a subscriber is told is lost, who reads copies is told too: here the lane holds only the last messages. */
+static void
+gaps_are_told(void **state)
+{
+    struct leat_msg m;
+    struct copies c;
+
+    (void)state;
+    begin(&c, RING_MEMORY);
+    send(&c, 6, 1024);
+    assert_int_equal(feed(&c), CLI_OK);
+    tells_gap(&c, 1, 2);
+    gives(&c, 3, 6);
+    assert_int_equal(feed_next(&c.feed, &m), -ENODATA);
+    end(&c);
+}
+
+/* Places that were aborted are no loss, and neither are those at the end that somebody has claimed; among messages they are
+ * missing. */
+static void
+open_places_are_no_gap_at_the_end(void **state)
+{
+    struct leat_msg m;
+    struct copies c;
+
+    (void)state;
+    begin(&c, RING_DISK);
+    send(&c, 3, 8);
+    set_stamp(&c, 2, RING_ABORTED);
+    set_tail(&c, 6);
+    assert_int_equal(feed(&c), CLI_OK);
+    gives(&c, 1, 1);
+    gives(&c, 3, 3);
+    assert_int_equal(feed_next(&c.feed, &m), -ENODATA);
+    feed_close(&c.feed);
+    send(&c, 1, 8); /* number 6 */
+    assert_int_equal(feed(&c), CLI_OK);
+    gives(&c, 1, 1);
+    gives(&c, 3, 3);
+    tells_gap(&c, 4, 2);
+    gives(&c, 6, 6);
+    assert_int_equal(feed_next(&c.feed, &m), -ENODATA);
     end(&c);
 }
 
@@ -180,6 +239,8 @@ main(void)
         cmocka_unit_test(positions_are_read),
         cmocka_unit_test(bad_ones_are_refused),
         cmocka_unit_test(a_wrong_tail_is_no_work),
+        cmocka_unit_test(gaps_are_told),
+        cmocka_unit_test(open_places_are_no_gap_at_the_end),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

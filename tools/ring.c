@@ -50,6 +50,50 @@ struct ring {
     uint64_t before_ns;
 };
 
+/* --- the memory ------------------------------------------------------------------------------- */
+
+static int
+open_map(struct ring *r)
+{
+    struct place place;
+    int x = place_find(r->cli.bus, &place);
+
+    if (x)
+        return cli_error(&r->cli, "there is no bus here (set -b or LEAT_BUS)");
+    x = place_ring_open(&place, r->topic, &r->map);
+    switch (x) {
+    case 0:
+        return 0;
+    case -ENOENT:
+        return cli_error(&r->cli,
+                         "%s: there is no such topic in memory ('leat ls' shows which there are)",
+                         r->topic);
+    case -EPROTONOSUPPORT:
+        return cli_error(&r->cli, "%s: its memory has version %u, this program knows %u", r->topic,
+                         r->map.version, SHM_VERSION);
+    case -EBADMSG:
+        return cli_error(&r->cli, "%s: %s is not a ring ('leat verify' says more)", r->topic,
+                         r->map.name);
+    default:
+        return cli_error(&r->cli, "%s: %s", r->map.name, strerror(-x));
+    }
+}
+
+/* A topic that was removed and made anew while it is watched has other memory: maps that. */
+static int
+follow_map(struct ring *r, const struct leat_topic_info *info)
+{
+    const struct ring_view *v = &r->map.view;
+    uint64_t state = atom_load_acquire(&ring_daemon(v)->state); /* acquire: TOPIC_STATE */
+
+    if (state != RING_TOPIC_REMOVED && ring_header(v)->topic_id == info->topic_id)
+        return 0;
+    place_ring_close(&r->map);
+    json_decref(r->before);
+    r->before = NULL;
+    return open_map(r);
+}
+
 /* --- what there is to say --------------------------------------------------------------------- */
 
 static uint64_t
@@ -226,12 +270,16 @@ static int
 draw(struct ring *r, struct buf *out)
 {
     struct leat_topic_info info;
-    struct ring_picture p = {.term = &r->term, .view = &r->map.view, .look = r->look};
+    struct ring_picture p = {.term = &r->term, .look = r->look};
     char holder[HOLDER_ROOM];
     int rows, x = leat_inspect_topic(r->inspect, r->topic, &info);
 
     if (x)
         return cli_inspect_error(&r->cli, r->inspect, x, r->topic);
+    x = follow_map(r, &info);
+    if (x)
+        return x;
+    p.view = &r->map.view;
     term_size(&r->term, &p.columns, &rows);
     look_take(&r->map.view, ring_draw_cells(p.columns), r->look);
     p.topic = facts_topic(r->topic, &info);
@@ -348,30 +396,12 @@ read_options(struct ring *r, int argc, char **argv)
 }
 
 static int
-open_map(struct ring *r)
+open_all(struct ring *r)
 {
-    struct place place;
-    int x = place_find(r->cli.bus, &place);
+    int x = open_map(r);
 
     if (x)
-        return cli_error(&r->cli, "there is no bus here (set -b or LEAT_BUS)");
-    x = place_ring_open(&place, r->topic, &r->map);
-    switch (x) {
-    case 0:
-        break;
-    case -ENOENT:
-        return cli_error(&r->cli,
-                         "%s: there is no such topic in memory ('leat ls' shows which there are)",
-                         r->topic);
-    case -EPROTONOSUPPORT:
-        return cli_error(&r->cli, "%s: its memory has version %u, this program knows %u", r->topic,
-                         r->map.version, SHM_VERSION);
-    case -EBADMSG:
-        return cli_error(&r->cli, "%s: %s is not a ring ('leat verify' says more)", r->topic,
-                         r->map.name);
-    default:
-        return cli_error(&r->cli, "%s: %s", r->map.name, strerror(-x));
-    }
+        return x;
     r->look = calloc(1, sizeof *r->look);
     if (!r->look)
         return cli_error(&r->cli, "out of memory");
@@ -387,7 +417,7 @@ verb_ring(int argc, char **argv)
 
     if (x)
         return x < 0 ? CLI_OK : x;
-    x = open_map(&r);
+    x = open_all(&r);
     if (!x && r.has_raw) {
         x = show_raw(&r, &out);
     } else if (!x) {

@@ -52,6 +52,20 @@ has "top" "$(leat top -n 1 -i 10ms --sort name)" "by name"
 kill -INT "$pub"
 wait "$pub" || fail "an interrupted pub: $?"
 
+# A topic that is made anew while it is watched is drawn as it is now.
+leat create anew --depth 16 || fail "create"
+leat pub anew -n 5 || fail "pub"
+leat ring anew -i 20ms --watch --json >"$work/watch" &
+watch=$!
+drawn() { [ "$(tail -1 "$work/watch" | json tail ring.tail)" = "$1 $1" ]; }
+wait_until drawn 6
+kill -STOP "$watch"
+{ leat rm anew && leat create anew --depth 32 && leat pub anew -n 3; } || fail "making it anew"
+kill -CONT "$watch"
+wait_until drawn 4
+kill -INT "$watch"
+wait "$watch" || fail "an interrupted ring: $?"
+
 # On a terminal: full screen, colours unless NO_COLOR, ends at q and leaves the screen as it was.
 if command -v script >/dev/null; then
     export TERM=xterm

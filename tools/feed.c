@@ -210,7 +210,7 @@ subscribe(struct feed *f, const struct feed_options *o, int kind)
     so.start = o->from.start;
     so.start_value = o->from.value;
     so.flags = o->create ? LEAT_CREATE : 0;
-    f->again = kind == LEAT_DURABLE;
+    f->again = kind == LEAT_DURABLE || o->name; /* a named one is durable, whatever is asked for */
     return leat_sub_open(f->bus, o->topic, &so, &f->sub);
 }
 

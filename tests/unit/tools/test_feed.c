@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "tests/support/fixture.h"
+#include "tests/unit/client/bus.h"
 #include "tools/feed.h"
 
 #define NOW 1896091200000000000ull
@@ -232,6 +233,29 @@ open_places_are_no_gap_at_the_end(void **state)
     end(&c);
 }
 
+/* What release refuses is no gap where the library gives it once more: to all that are durable, and a named one is. */
+static void
+a_named_one_is_given_it_again(void **state)
+{
+    struct bus *b = *state;
+    struct cli cli = {.verb = &verb, .bus = b->path};
+    struct feed_options o = {.topic = "again", .kind = LEAT_LIVE, .follow = true};
+    struct feed f;
+
+    bus_topic(b, "again", 16, LEAT_DISK);
+    assert_int_equal(feed_open(&f, &cli, &o), CLI_OK);
+    assert_false(f.again);
+    feed_close(&f);
+    o.name = "service";
+    assert_int_equal(feed_open(&f, &cli, &o), CLI_OK);
+    assert_true(f.again);
+    feed_close(&f);
+    o = (struct feed_options){.topic = "again", .kind = -1, .follow = true};
+    assert_int_equal(feed_open(&f, &cli, &o), CLI_OK);
+    assert_true(f.again);
+    feed_close(&f);
+}
+
 int
 main(void)
 {
@@ -241,6 +265,7 @@ main(void)
         cmocka_unit_test(a_wrong_tail_is_no_work),
         cmocka_unit_test(gaps_are_told),
         cmocka_unit_test(open_places_are_no_gap_at_the_end),
+        cmocka_unit_test_setup_teardown(a_named_one_is_given_it_again, bus_setup, bus_teardown),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

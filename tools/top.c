@@ -99,6 +99,7 @@ add_cursors(const struct top *t, json_t *row, const struct leat_topic_info *info
         (void)snprintf(who, sizeof who, "%s", worst.name);
     else if (worst.lag)
         (void)snprintf(who, sizeof who, "pid %u", worst.pid);
+    facts_scrub(who);
     put(row, "lag", worst.lag);
     put(row, "lag_ns", worst.lag_ns);
     (void)json_object_set_new(row, "who", json_string(who));

@@ -98,6 +98,26 @@ leat pub disk -n 100 --wait-durable || fail "pub"
 is "disk" "$(leat ring disk --json | json ring.durable durable cursor.0.kind)" "100 100 log writer"
 has "disk" "$(leat ring disk)" "durable 100 (0 behind)"
 
+# Copies: a name in them may be anything, and does not speak to the terminal.
+leat sub disk --name plain-name >/dev/null &
+sub=$!
+lags() { leat pub disk -n 1 && [ "$(leat top -n 1 -i 10ms --json --sort lag | json topics.0.who)" = plain-name ]; }
+named() { leat info disk --json | grep -q plain-name; }
+wait_until named
+kill -STOP "$sub"
+wait_until lags
+mkdir "$work/copies"
+for kind in data control; do
+    cp "/dev/shm/$(sed -n 's/^prefix //p' "$LEAT_BUS.lock").disk.$kind" "$work/copies/disk.$kind" || fail "copying"
+done
+sed -i 's/plain-name/\x1b[31mnames/' "$work/copies/disk.control"
+text=$(leat top -b "$work/copies" -n 1 -i 10ms --batch)
+has "who lags, in copies" "$text" "[31mnames "
+is "no escapes of others" "$(grep -c $'\033' <<<"$text")" 0
+is "who lags, in JSON" "$(leat top -b "$work/copies" -n 1 -i 10ms --json | json topics.0.who)" "?[31mnames"
+kill -KILL "$sub"
+wait "$sub" 2>/dev/null
+
 refuses 1 "no such topic" leat ring nope
 refuses 2 "not a whole number" leat ring pipe --raw first
 refuses 2 "not a time" leat ring pipe -i soon

@@ -34,7 +34,9 @@ static const struct cli_option options[] = {
     {'k', "key", "N", "the messages' key [0]"},
     {'t', "type", "N", "the messages' type, up to 65535 [0]"},
     {OPT_RATE, "rate", "N/s", "not faster than that (also N/m, N/h, 10k)"},
-    {OPT_BATCH, "batch", "N", "publish up to N that are there at once, all or none [1]"},
+    {OPT_BATCH, "batch", "N",
+     "publish up to N that are there at once and fit together,\n"
+     "all or none [1]"},
     {OPT_WAIT_DURABLE, "wait-durable", NULL, "end only when all are on stable storage"},
     {OPT_TIMEOUT, "timeout", "TIME", "give up when the topic stays full that long [never]"},
     {OPT_NO_CREATE, "no-create", NULL, "the topic has to exist"},
@@ -222,20 +224,40 @@ pace(const struct pub *p)
 }
 
 static int
-send_out(struct pub *p, unsigned n)
+send_batch(struct pub *p, const struct leat_out *out, unsigned n)
 {
     uint64_t first = 0;
     int r = p->rate > 0 ? pace(p) : 0;
 
     if (r)
         return r;
-    r = n == 1 ? leat_pub_send_keyed(p->pub, p->out, &first)
-               : leat_pub_send_many(p->pub, p->out, n, &first);
+    r = n == 1 ? leat_pub_send_keyed(p->pub, out, &first)
+               : leat_pub_send_many(p->pub, out, n, &first);
     if (r)
         return r;
     p->published += n;
     p->last_seq = first + n - 1;
     return 0;
+}
+
+/* Each message fits, and yet all of them together may not: they are tried in halves then. */
+static int
+send_out(struct pub *p, unsigned n)
+{
+    unsigned done = 0, most = n, k;
+    int r = 0;
+
+    while (!r && done < n) {
+        k = n - done < most ? n - done : most;
+        r = send_batch(p, p->out + done, k);
+        if (!r)
+            done += k;
+        if (r != -EMSGSIZE || k == 1)
+            continue;
+        most = k / 2;
+        r = 0;
+    }
+    return r;
 }
 
 static int
@@ -248,8 +270,7 @@ explain(const struct pub *p, int code)
         return cli_error(&p->cli,
                          "%s: message %" PRIu64 " is longer than the topic takes, %s"
                          " (half its lane size: leat create --lane)",
-                         p->topic, p->generate ? p->published + 1 : p->in.number + 1,
-                         units_size(p->payload_max, &room));
+                         p->topic, p->published + 1, units_size(p->payload_max, &room));
     case -EAGAIN:
         return cli_error(
             &p->cli,

@@ -39,6 +39,16 @@ took=$((($(date +%s%N) - begun) / 1000000))
 seq 1 500 | leat pub disk --batch 100 || fail "pub --batch"
 is "batched lines keep their order" "$(leat cat disk --from 1001)" "$(seq 1 500)"
 
+# A batch that is too long as a whole goes in parts; one message that is too long is named by its number.
+leat create narrow --depth 256 --lane 64K || fail "create"
+for ((i = 1; i <= 60; i++)); do printf '%02000d\n' "$i"; done >"$work/lines"
+leat pub narrow "$work/lines" --batch 100 || fail "a batch longer than the lane"
+is "what came of it" "$(leat info narrow --json | json tail)" 61
+is "the last of it" "$(leat cat narrow --from 60 | cmp - <(tail -1 "$work/lines") && echo same)" same
+{ head -3 "$work/lines" && printf '%040000d\n' 4; } >"$work/long"
+refuses 1 "message 4 is longer than the topic takes, 32.0 KiB" leat pub narrow "$work/long" --batch 100
+is "those before it" "$(leat info narrow --json | json tail)" 64
+
 # Where to begin.
 is "last:2" "$(leat cat disk --from last:2)" $'499\n500'
 is "a number" "$(leat cat disk --from 1400 -n 1)" 400

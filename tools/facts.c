@@ -225,3 +225,17 @@ facts_cursors(leat_inspect *i, const char *topic)
         (void)json_array_append_new(all, cursor(&s));
     return all;
 }
+
+void
+facts_copied(json_t *cursors)
+{
+    json_t *c;
+    size_t i;
+
+    json_array_foreach(cursors, i, c)
+    {
+        put_text(c, "command", "-");
+        if (json_is_true(json_object_get(c, "attached")))
+            put_text(c, "process", "dead");
+    }
+}

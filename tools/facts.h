@@ -12,6 +12,10 @@ json_t *facts_topic(const char *name, const struct leat_topic_info *info);
 json_t *facts_publishers(leat_inspect *i, const char *topic, uint64_t now_ns);
 json_t *facts_cursors(leat_inspect *i, const char *topic);
 
+/* facts_copied takes out of cursors what is said of their processes: in a directory with copies a pid is of another time, and
+ * maybe of another host; none of them is alive. */
+void facts_copied(json_t *cursors);
+
 /* facts_state names a topic's state. */
 const char *facts_state(uint32_t state);
 

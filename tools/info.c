@@ -1,5 +1,6 @@
 #include "tools/cli.h"
 #include "tools/facts.h"
+#include "tools/place.h"
 #include "tools/table.h"
 
 #include <errno.h>
@@ -126,6 +127,17 @@ look(const struct cli *c, leat_inspect *i, const char *name, struct leat_topic_i
     return x;
 }
 
+static json_t *
+cursors_of(const struct cli *c, leat_inspect *i, const char *name)
+{
+    json_t *all = facts_cursors(i, name);
+    struct place place;
+
+    if (!place_find(c->bus, &place) && place.directory)
+        facts_copied(all);
+    return all;
+}
+
 int
 verb_info(int argc, char **argv)
 {
@@ -152,7 +164,7 @@ verb_info(int argc, char **argv)
     }
     topic = facts_topic(name, &info);
     (void)json_object_set_new(topic, "publisher", facts_publishers(i, name, cli_now_ns()));
-    (void)json_object_set_new(topic, "cursor", facts_cursors(i, name));
+    (void)json_object_set_new(topic, "cursor", cursors_of(&c, i, name));
     if (c.json)
         table_json(&out, topic);
     else

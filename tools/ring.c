@@ -43,6 +43,7 @@ struct ring {
     int64_t interval_ns;
     uint64_t count, raw;
     bool watch, has_raw;
+    bool copied; /* what is looked at is a directory with copies */
     leat_inspect *inspect;
     struct place_ring map;
     struct look *look;
@@ -60,6 +61,7 @@ open_map(struct ring *r)
 
     if (x)
         return cli_error(&r->cli, "there is no bus here (set -b or LEAT_BUS)");
+    r->copied = place.directory;
     x = place_ring_open(&place, r->topic, &r->map);
     switch (x) {
     case 0:
@@ -285,6 +287,8 @@ draw(struct ring *r, struct buf *out)
     p.topic = facts_topic(r->topic, &info);
     p.publishers = facts_publishers(r->inspect, r->topic, cli_now_ns());
     p.cursors = facts_cursors(r->inspect, r->topic);
+    if (r->copied)
+        facts_copied(p.cursors);
     p.holder = holder;
     add_daemon_state(r, p.topic);
     add_rates(r, p.publishers);

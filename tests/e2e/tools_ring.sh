@@ -115,6 +115,12 @@ text=$(leat top -b "$work/copies" -n 1 -i 10ms --batch)
 has "who lags, in copies" "$text" "[31mnames "
 is "no escapes of others" "$(grep -c $'\033' <<<"$text")" 0
 is "who lags, in JSON" "$(leat top -b "$work/copies" -n 1 -i 10ms --json | json topics.0.who)" "?[31mnames"
+is "a process on the bus" "$(leat info disk --json | json cursor.1.pid cursor.1.process)" "$sub stopped"
+for verb in info ring; do
+    is "a process in copies, $verb" \
+        "$(leat "$verb" -b "$work/copies" disk --json | json cursor.1.pid cursor.1.process cursor.1.command cursor.0.process)" \
+        "$sub dead - dead"
+done
 kill -KILL "$sub"
 wait "$sub" 2>/dev/null
 

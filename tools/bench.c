@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -75,13 +76,56 @@ bench_quantile(double *values, size_t n, double q)
     return values[i < n ? i : n - 1];
 }
 
+/* --- processes -------------------------------------------------------------------------------- */
+
+static const int endings[] = {SIGINT, SIGTERM, SIGHUP};
+#define ENDINGS (sizeof endings / sizeof *endings)
+
+static volatile sig_atomic_t interrupted;
+
+static void
+on_signal(int signal)
+{
+    (void)signal;
+    interrupted = 1;
+}
+
+void
+bench_interrupts(void)
+{
+    struct sigaction action = {.sa_handler = on_signal}, was; /* no restart: waits end with it */
+
+    (void)sigemptyset(&action.sa_mask);
+    for (size_t i = 0; i < ENDINGS; i++)
+        if (!sigaction(endings[i], NULL, &was) && was.sa_handler != SIG_IGN) /* as nohup wants it */
+            (void)sigaction(endings[i], &action, NULL);
+}
+
+bool
+bench_interrupted(void)
+{
+    return interrupted != 0;
+}
+
+void
+bench_child(pid_t parent)
+{
+    struct sigaction was;
+
+    for (size_t i = 0; i < ENDINGS; i++)
+        if (!sigaction(endings[i], NULL, &was) && was.sa_handler == on_signal)
+            (void)signal(endings[i], SIG_DFL);
+    (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (getppid() != parent)
+        _exit(1);
+}
+
 static void
 run_role(struct bench_shared *shared, const struct bench_job *job, int role)
 {
     cpu_set_t set;
     int r;
 
-    (void)signal(SIGINT, SIG_DFL);
     CPU_ZERO(&set);
     CPU_SET((size_t)job->options->cpu[role], &set);
     (void)sched_setaffinity(0, sizeof set, &set);
@@ -94,29 +138,61 @@ run_role(struct bench_shared *shared, const struct bench_job *job, int role)
     _exit(r ? 1 : 0);
 }
 
+/* Waits for both: 0, or -1 when one of them, or anybody else, ended badly. Roles wait for each other without an end: the
+ * one that is left over is killed. */
+static int
+await(struct bench_shared *shared, pid_t child[2])
+{
+    int status, bad = 0;
+
+    while (child[0] > 0 || child[1] > 0) {
+        pid_t pid = waitpid(-1, &status, 0);
+        bool ours = pid > 0 && (pid == child[0] || pid == child[1]);
+        if (ours)
+            child[pid == child[1]] = 0;
+        if (ours && !status)
+            continue;
+        if (pid < 0 && errno == EINTR && !interrupted)
+            continue;
+        bad = -1;
+        atom_store_relaxed(&shared->failed, 1);
+        for (int i = 0; i < 2; i++)
+            if (child[i] > 0)
+                (void)kill(child[i], SIGKILL);
+        if (pid < 0 && errno != EINTR)
+            break;
+    }
+    return bad;
+}
+
 int
 bench_measure(const struct bench_job *job, double *ret, double *ret_p99)
 {
     struct bench_shared *shared =
         mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    pid_t child[2];
-    int status, bad = 0;
+    pid_t child[2], parent = getpid();
+    int bad = 0;
 
     if (shared == MAP_FAILED)
         return -errno;
     (void)fflush(NULL);
     for (int i = 0; i < 2; i++) {
         child[i] = fork();
-        if (!child[i])
+        if (!child[i]) {
+            bench_child(parent);
             run_role(shared, job, i);
+        }
+        if (child[i] < 0)
+            bad = -1;
     }
-    for (int i = 0; i < 2; i++)
-        if (child[i] < 0 || waitpid(child[i], &status, 0) < 0 || status)
-            bad = 1;
+    for (int i = 0; bad && i < 2; i++)
+        if (child[i] > 0)
+            (void)kill(child[i], SIGKILL);
+    bad |= await(shared, child);
     *ret = shared->figure;
     *ret_p99 = shared->p99;
     (void)munmap(shared, sizeof *shared);
-    return bad ? -EIO : 0;
+    return interrupted ? -EINTR : bad ? -EIO : 0;
 }
 
 int

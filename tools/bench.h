@@ -7,6 +7,9 @@
 #ifndef TOOLS_BENCH_H
 #define TOOLS_BENCH_H
 
+#include <stdbool.h>
+#include <sys/types.h>
+
 #include "leat.h"
 #include "shm/atomic.h"
 #include "shm/base.h"
@@ -56,6 +59,12 @@ struct bench_row {
     double floor[BENCH_ROUNDS_MAX], leat[BENCH_ROUNDS_MAX], p99[BENCH_ROUNDS_MAX];
     double goal; /* of the ratio; 0: none */
 };
+
+/* bench_interrupts makes SIGINT, SIGTERM and SIGHUP set a flag: whoever is asked to end still cleans up after himself.
+ * bench_child is for a process of ours right after the fork: a signal ends it, and so does the end of its parent. */
+void bench_interrupts(void);
+bool bench_interrupted(void);
+void bench_child(pid_t parent);
 
 /* bench_interleave fills a row by running both jobs in turn. */
 int bench_interleave(struct bench_row *row, const struct bench_job *floor,

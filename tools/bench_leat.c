@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -449,6 +450,13 @@ ticks_of(pid_t pid)
     return (long)(user + system);
 }
 
+static void
+wait_for(pid_t pid)
+{
+    while (pid > 0 && waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+        ;
+}
+
 static int
 sleeper(const struct bench *b)
 {
@@ -471,8 +479,8 @@ idle(struct bench *b)
 {
     struct leat_topic_options o = LEAT_TOPIC_OPTIONS_INIT;
     long before[2], after[2];
-    int status, r = make_topic(b, "idle", &o);
-    pid_t child;
+    int r = make_topic(b, "idle", &o);
+    pid_t child, parent = getpid();
 
     if (r)
         return r;
@@ -480,8 +488,10 @@ idle(struct bench *b)
     child = fork();
     if (child < 0)
         return -errno;
-    if (!child)
+    if (!child) {
+        bench_child(parent);
         _exit(sleeper(b));
+    }
     (void)sleep(1);
     before[0] = ticks_of(b->daemon);
     before[1] = ticks_of(child);
@@ -489,7 +499,9 @@ idle(struct bench *b)
     after[0] = ticks_of(b->daemon);
     after[1] = ticks_of(child);
     (void)kill(child, SIGKILL);
-    (void)waitpid(child, &status, 0);
+    wait_for(child);
+    if (bench_interrupted())
+        return -EINTR;
     if (b->options->json)
         printf("{\"test\":\"idle\",\"seconds\":5,\"daemon_ticks\":%ld,\"subscriber_ticks\":%ld}\n",
                after[0] - before[0], after[1] - before[1]);
@@ -547,6 +559,7 @@ static int
 start_daemon(struct bench *b, const char *dir)
 {
     char store[PATH_MAX + 16], fd[16], go;
+    pid_t parent = getpid();
     int ready[2];
     ssize_t n;
 
@@ -559,8 +572,12 @@ start_daemon(struct bench *b, const char *dir)
     b->daemon = fork();
     if (!b->daemon) {
         (void)fcntl(ready[1], F_SETFD, 0); /* this one goes along */
-        /* Out of the terminal's reach, so that an interrupted benchmark still cleans up after itself. */
+        /* Out of the terminal's reach, so that an interrupted benchmark still cleans up after itself; but not left over
+         * by one that was killed. */
         (void)setsid();
+        (void)prctl(PR_SET_PDEATHSIG, SIGTERM);
+        if (getppid() != parent)
+            _exit(1);
         (void)execlp(b->leatd, "leatd", "--socket", b->bus, "--store", store, "--ready-fd", fd,
                      (char *)NULL);
         _exit(127);
@@ -571,18 +588,20 @@ start_daemon(struct bench *b, const char *dir)
     return n == 1 ? 0 : -1;
 }
 
-/* Runs a command and waits for it. */
+/* Runs a command that cleans up, whoever asks us to end now, and waits for it. */
 static void
 run(const char *const argv[])
 {
     pid_t pid = fork();
 
     if (!pid) {
+        (void)signal(SIGINT, SIG_IGN);
+        (void)signal(SIGTERM, SIG_IGN);
+        (void)signal(SIGHUP, SIG_IGN);
         (void)execvp(argv[0], (char *const *)argv);
         _exit(127);
     }
-    if (pid > 0)
-        (void)waitpid(pid, NULL, 0);
+    wait_for(pid);
 }
 
 static int
@@ -616,8 +635,13 @@ with_daemon(struct bench *b, char *dir, char **names, int n)
     int r;
 
     if (start_daemon(b, dir)) {
-        (void)fprintf(stderr,
-                      "leat bench: leatd did not start (looked in $LEATD, beside leat, in PATH)\n");
+        if (!bench_interrupted())
+            (void)fprintf(
+                stderr,
+                "leat bench: leatd did not start (looked in $LEATD, beside leat, in PATH)\n");
+        if (b->daemon > 0)
+            (void)kill(b->daemon, SIGTERM);
+        wait_for(b->daemon);
         return 1;
     }
     o.path = b->bus;
@@ -628,7 +652,7 @@ with_daemon(struct bench *b, char *dir, char **names, int n)
         r = run_all(b, names, n);
     leat_close(b->handle);
     run((const char *[]){b->leatd, "--socket", b->bus, "--stop", "--purge", NULL});
-    (void)waitpid(b->daemon, NULL, 0);
+    wait_for(b->daemon);
     return r ? 1 : 0;
 }
 
@@ -666,13 +690,13 @@ verb_bench(int argc, char **argv)
                       BENCH_ROUNDS_MAX);
         return 2;
     }
+    bench_interrupts();
     (void)snprintf(dir, sizeof dir, "%s/leat-bench.XXXXXX", o.dir);
     if (!mkdtemp(dir)) {
         (void)fprintf(stderr, "leat bench: %s: %s\n", dir, strerror(errno));
         return 1;
     }
     o.dir = dir;
-    (void)signal(SIGINT, SIG_IGN);
     r = with_daemon(&b, dir, argv + optind, argc - optind);
     run((const char *[]){"rm", "-rf", "--", dir, NULL});
     return r;

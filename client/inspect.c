@@ -530,6 +530,16 @@ said(struct leat_inspect *i, int r, uint64_t seq)
                  : r;
 }
 
+/* Who reads a log from end to end finds most messages where the last one was: nothing need be looked up again, but whether it
+ * still is that topic. Memory says so for nothing; without it, who goes on in a batch is given the rest of what he began. */
+static bool
+is_at_hand(const struct leat_inspect *i, const char *topic, uint64_t seq)
+{
+    if (!topic || strcmp(topic, i->name) != 0 || !i->topic_id || !leat__scan_holds(&i->scan, seq))
+        return false;
+    return (!i->map.view.data && seq == i->scan.at_seq) || identity(i) == i->topic_id;
+}
+
 int
 leat_inspect_read(leat_inspect *i, const char *topic, void *buf, size_t room,
                   struct leat_inspect_msg *msg)
@@ -542,10 +552,7 @@ leat_inspect_read(leat_inspect *i, const char *topic, void *buf, size_t room,
         return -EINVAL;
     seq = shm_max(msg->seq, 1);
     want.seq = seq;
-    /* Who reads a log from end to end finds most messages where the last one was: nothing need be
-     * looked up again, but whether it still is that topic. */
-    if (topic && !strcmp(topic, i->name) && leat__scan_holds(&i->scan, seq) && i->topic_id &&
-        identity(i) == i->topic_id)
+    if (is_at_hand(i, topic, seq))
         return said(i, leat__scan_read(&i->scan, &want, msg), seq);
     r = look_at(i, topic);
     if (r)

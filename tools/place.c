@@ -157,19 +157,47 @@ data_name(const char *file, const char *prefix, const char **ret, size_t *ret_le
     return true;
 }
 
-/* A copy keeps the bus's prefix or has lost it. */
+/* The topic's name that the header of a copied object has. */
 static bool
-copy_name(const char *file, const char **ret, size_t *ret_len)
+header_name(const char *path, char ret[NAME_MAX + 1])
 {
-    const char *dot;
+    int fd = open(path, LEAT__READ | O_CLOEXEC);
+    struct shm_header h;
+    bool good;
 
-    if (!data_name(file, "", ret, ret_len))
+    if (fd < 0)
         return false;
-    dot = strchr(*ret, '.');
-    if (!strncmp(*ret, "leat-", 5) && dot && (size_t)(dot - *ret) + 1 < *ret_len) {
-        *ret_len -= (size_t)(dot + 1 - *ret);
-        *ret = dot + 1;
+    good = pread(fd, &h, sizeof h, 0) == (ssize_t)sizeof h &&
+           memchr(h.name, 0, LIMIT_TOPIC_NAME + 1) && !shm_name_check(h.name);
+    (void)close(fd);
+    if (good)
+        memcpy(ret, h.name, strlen(h.name) + 1);
+    return good;
+}
+
+/* What a copied object is called says its header: copies may have any name that ends in .data. One whose header names no
+ * topic goes by its file's name, with or without a prefix, so that it is not passed over. */
+static bool
+copy_name(const char *folder, const char *file, char ret[NAME_MAX + 1])
+{
+    char path[PATH_MAX + NAME_MAX + 2];
+    const char *name, *dot;
+    size_t len;
+
+    if (!data_name(file, "", &name, &len))
+        return false;
+    (void)snprintf(path, sizeof path, "%s/%s", folder, file);
+    /* A topic's name may end so too, and then its log's folder does. */
+    if (is_directory(path))
+        return false;
+    if (header_name(path, ret))
+        return true;
+    dot = strchr(name, '.');
+    if (!strncmp(name, "leat-", 5) && dot && (size_t)(dot - name) + 1 < len) {
+        len -= (size_t)(dot + 1 - name);
+        name = dot + 1;
     }
+    (void)snprintf(ret, NAME_MAX + 1, "%.*s", (int)len, name);
     return true;
 }
 
@@ -196,6 +224,7 @@ is_log(const char *folder, const char *name)
 static int
 list_folder(const struct place *p, const char *folder, bool memory, struct names *l)
 {
+    char copy[NAME_MAX + 1];
     struct dirent *e;
     const char *name;
     size_t len;
@@ -207,9 +236,10 @@ list_folder(const struct place *p, const char *folder, bool memory, struct names
     while (!r && (e = readdir(d))) {
         name = e->d_name;
         len = strlen(name);
-        if (memory ? data_name(name, p->prefix, &name, &len)
-                   : (p->directory && copy_name(name, &name, &len)) || is_log(folder, name))
+        if (memory ? data_name(name, p->prefix, &name, &len) : is_log(folder, name))
             r = add_name(l, name, len);
+        else if (p->directory && copy_name(folder, name, copy))
+            r = add_name(l, copy, strlen(copy));
     }
     (void)closedir(d);
     return r;
@@ -288,24 +318,26 @@ on_bus_error(int signal)
     _exit(1);
 }
 
-/* The data file's name among copies: with the prefix, or without. */
+/* The data file among copies. There may be more than one of a topic: then the first by name, on every call. */
 static int
-find_copy(const struct place *p, const char *topic, char ret[PATH_MAX])
+find_copy(const struct place *p, const char *topic, struct place_ring *ret)
 {
+    char name[NAME_MAX + 1], best[NAME_MAX + 1] = "";
     DIR *d = opendir(p->store);
     struct dirent *e;
-    const char *name;
-    size_t len;
-    int r = -ENOENT;
 
-    while (d && r && (e = readdir(d)))
-        if (copy_name(e->d_name, &name, &len) && strlen(topic) == len &&
-            !strncmp(name, topic, len) &&
-            snprintf(ret, PATH_MAX, "%s/%s", p->store, e->d_name) < PATH_MAX)
-            r = 0;
+    while (d && (e = readdir(d))) {
+        if (!copy_name(p->store, e->d_name, name) || strcmp(name, topic) != 0)
+            continue;
+        ret->twice = *best != 0;
+        if (!*best || strcmp(e->d_name, best) < 0)
+            (void)snprintf(best, sizeof best, "%s", e->d_name);
+    }
     if (d)
         (void)closedir(d);
-    return r;
+    if (!*best || snprintf(ret->name, sizeof ret->name, "%s/%s", p->store, best) >= PATH_MAX)
+        return -ENOENT;
+    return 0;
 }
 
 /* The file of the control object, given that of the data object. */
@@ -346,7 +378,7 @@ place_ring_open(const struct place *p, const char *topic, struct place_ring *ret
         return -ENOENT;
     shm_name_object(p->prefix, topic, SHM_KIND_DATA, object);
     if (p->directory)
-        r = find_copy(p, topic, ring.name);
+        r = find_copy(p, topic, &ring);
     else
         (void)snprintf(ring.name, sizeof ring.name, "%s%s", SHM_FOLDER, object);
     if (r)

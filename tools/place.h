@@ -35,10 +35,12 @@ struct place_ring {
     struct ring_view view;
     uint64_t data_size, control_size;
     uint32_t version;    /* when it is another one than ours */
+    bool twice;          /* among copies: there are others of the same topic */
     char name[PATH_MAX]; /* of the data object, for messages */
 };
 
-/* place_ring_open: -ENOENT: it has none; -EBADMSG; -EPROTONOSUPPORT; -EACCES. */
+/* place_ring_open: in a directory it is the copy whose header has the topic's name. -ENOENT: it has none; -EBADMSG;
+ * -EPROTONOSUPPORT; -EACCES. */
 int place_ring_open(const struct place *p, const char *topic, struct place_ring *ret);
 void place_ring_close(struct place_ring *r);
 

@@ -86,6 +86,10 @@ verify_ring(struct verify *v)
         verify_found(v, VERIFY_BLIND, &where, "%s", strerror(-r));
         return 0;
     }
+    if (ring.twice)
+        verify_found(v, VERIFY_BLIND, &where,
+                     "there are other copies of this topic's memory beside this one, which were "
+                     "not looked at");
     v->has_ring = true;
     v->alive = !v->place->directory && place_alive(&ring.view);
     v->topic_id = ring_header(&ring.view)->topic_id;

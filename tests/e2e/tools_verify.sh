@@ -148,6 +148,31 @@ prefix=$(sed -n 's/^prefix //p' "$LEAT_BUS.lock")
 cp /dev/shm/"$prefix".ticks.* "$work/rings"
 is "a copied ring" "$(verdict "$work/rings")" 0
 is "a copied ring is drawn" "$(leat ring -b "$work/rings" ticks --json | json topic)" ticks
+
+# A copy may have any name, also one that looks like another topic's: its header says whose it is.
+leat create leat-demo.orders --depth 64 || fail "create"
+leat pub leat-demo.orders -n 5 || fail "pub"
+mkdir -p "$work/named"
+for kind in data control; do
+    cp /dev/shm/"$prefix.leat-demo.orders.$kind" "$work/named/leat-demo.orders.$kind"
+    cp /dev/shm/"$prefix.ticks.$kind" "$work/named/snapshot.$kind"
+done
+is "copies of any name" "$(verdict "$work/named")" 0
+is "their topics" "$(leat verify "$work/named" --json | json . 0.topic 1.topic)" "2 leat-demo.orders ticks"
+is "drawn by the header's name" "$(leat ring -b "$work/named" ticks --json | json topic)" ticks
+mkdir "$work/named/ticks.data" && cp "$work/copy/orders/topic" "$work/named/ticks.data"
+is "a log's folder that looks like a copy" "$(leat verify "$work/named" --json | json . 1.topic 2.topic 1.verdict)" \
+    "3 ticks ticks.data clean"
+rm -r "$work/named/ticks.data"
+truncate -s 100 "$work/named/snapshot.data"
+is "a copy without a header" "$(verdict "$work/named")" 2
+has "a copy without a header" "$(cat "$work/out")" "damaged: $work/named/snapshot.data"
+cp "$work/named/leat-demo.orders.data" "$work/named/again.data"
+cp "$work/named/leat-demo.orders.control" "$work/named/again.control"
+rm "$work/named"/snapshot.*
+is "two copies of one topic" "$(verdict "$work/named")" 8
+has "two copies of one topic" "$(cat "$work/out")" "there are other copies"
+leat rm leat-demo.orders || fail "rm"
 data=$(find "$work/rings" -name '*.data')
 offset=$(leat ring -b "$work/rings" ticks --raw "$(($(leat info ticks --json | json tail) - 1))" --json | json offset)
 scribble "$data" $((offset + 3)) '\x77'

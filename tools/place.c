@@ -358,11 +358,20 @@ map_file(const char *path, void **ret, uint64_t *ret_size)
         return -errno;
     r = shm_segment_size(fd, ret_size);
     if (!r && *ret_size < SHM_PAGE)
-        r = -EBADMSG;
+        r = -ENODATA;
     if (!r)
         r = shm_segment_map(fd, *ret_size, ret);
     (void)close(fd);
     return r;
+}
+
+/* The magic of data is written last and taken away first. */
+static bool
+has_magic(const struct ring_maps *maps)
+{
+    const struct shm_header *h = maps->data;
+
+    return atom_load_acquire(&h->magic) != 0; /* acquire: MAGIC */
 }
 
 int
@@ -391,6 +400,8 @@ place_ring_open(const struct place *p, const char *topic, struct place_ring *ret
         r = map_file(control, &maps.control, &maps.control_size);
     if (!r)
         r = ring_join(&ring.view, &maps, &ring.version);
+    ring.unmade = r == -ENODATA || (r == -EBADMSG && maps.data && !has_magic(&maps));
+    r = r == -ENODATA ? -EBADMSG : r;
     ring.view.data = maps.data;
     ring.view.control = maps.control;
     ring.data_size = maps.data_size;

@@ -35,6 +35,7 @@ struct place_ring {
     struct ring_view view;
     uint64_t data_size, control_size;
     uint32_t version;    /* when it is another one than ours */
+    bool unmade;         /* -EBADMSG: it has no header yet, or no more */
     bool twice;          /* among copies: there are others of the same topic */
     char name[PATH_MAX]; /* of the data object, for messages */
 };

@@ -173,6 +173,17 @@ rm "$work/named"/snapshot.*
 is "two copies of one topic" "$(verdict "$work/named")" 8
 has "two copies of one topic" "$(cat "$work/out")" "there are other copies"
 leat rm leat-demo.orders || fail "rm"
+
+# A topic that is being made has its name before its header: nothing is damaged, and one that comes meanwhile is as any other.
+made=/dev/shm/$prefix.making
+truncate -s 1M "$made.control" "$made.data"
+is "a topic without a header yet" "$(verdict making)" 1
+has "a topic without a header yet" "$(cat "$work/out")" "it is being made or removed"
+truncate -s 0 "$made.data"
+is "a topic without room yet" "$(verdict making)" 1
+scribble "$made.data" 0 "$(printf '%05000d' 1)"
+is "a topic with something else" "$(verdict making)" 2
+rm "$made.control" "$made.data"
 data=$(find "$work/rings" -name '*.data')
 offset=$(leat ring -b "$work/rings" ticks --raw "$(($(leat info ticks --json | json tail) - 1))" --json | json offset)
 scribble "$data" $((offset + 3)) '\x77'

@@ -201,6 +201,19 @@ copy_name(const char *folder, const char *file, char ret[NAME_MAX + 1])
     return true;
 }
 
+/* Anybody can put a name into /dev/shm; and in a store, topics that are being made or removed have names that no topic can have. */
+static bool
+is_topic_name(const char *name, size_t len)
+{
+    char topic[LIMIT_TOPIC_NAME + 1];
+
+    if (len >= sizeof topic)
+        return false;
+    memcpy(topic, name, len);
+    topic[len] = 0;
+    return !shm_name_check(topic);
+}
+
 static bool
 is_log(const char *folder, const char *name)
 {
@@ -236,7 +249,8 @@ list_folder(const struct place *p, const char *folder, bool memory, struct names
     while (!r && (e = readdir(d))) {
         name = e->d_name;
         len = strlen(name);
-        if (memory ? data_name(name, p->prefix, &name, &len) : is_log(folder, name))
+        if ((memory ? data_name(name, p->prefix, &name, &len) : is_log(folder, name)) &&
+            is_topic_name(name, len))
             r = add_name(l, name, len);
         else if (p->directory && copy_name(folder, name, copy))
             r = add_name(l, copy, strlen(copy));

@@ -153,27 +153,49 @@ worse(int a, int b)
     return a > b ? a : b;
 }
 
+/* A topic can be removed while it is looked at, and made again under the same name. */
 static void
-check_topic(struct run *run, const struct place *place, const char *topic)
+forget_removed(struct verify *v)
+{
+    if (v->verdict == VERIFY_CLEAN || !verify_removed(v))
+        return;
+    v->verdict = VERIFY_CLEAN;
+    (void)json_array_clear(json_object_get(v->report, "findings"));
+}
+
+/* Looks at both halves: 0, or -ENOENT: there is neither. */
+static int
+look(struct verify *v)
+{
+    const char *store = v->place->store;
+    int ring = verify_ring(v), log = verify_log(v);
+
+    if (ring == -ENOENT && log == -ENOENT)
+        return -ENOENT;
+    if (log == -ENOENT && v->durable)
+        verify_found(v, *store ? VERIFY_DAMAGED : VERIFY_BLIND, NULL,
+                     *store ? "its log is gone from %s" : "it has a log, but where is not known%s",
+                     store);
+    forget_removed(v);
+    return 0;
+}
+
+/* One that was `listed` just now and is not there was removed meanwhile; among copies it has no name that a topic can have. */
+static void
+check_topic(struct run *run, const struct place *place, const char *topic, bool listed)
 {
     struct verify v = {.place = place, .topic = topic};
-    int ring, log;
 
     v.report = json_pack("{s:s, s:[]}", "topic", topic, "findings");
-    ring = verify_ring(&v);
-    log = verify_log(&v);
-    if (ring == -ENOENT && log == -ENOENT) {
+    if (look(&v)) {
+        json_decref(v.report);
+        if (listed && !place->directory)
+            return;
         (void)cli_error(&run->cli, "%s: there is no such topic, neither in memory nor in the store",
                         topic);
         run->status = worse(run->status, VERIFY_BLIND);
-        json_decref(v.report);
         return;
     }
-    if (log == -ENOENT && v.durable)
-        verify_found(&v, place->store[0] ? VERIFY_DAMAGED : VERIFY_BLIND, NULL,
-                     place->store[0] ? "its log is gone from %s"
-                                     : "it has a log, but where is not known%s",
-                     place->store);
     (void)json_object_set_new(v.report, "verdict", json_string(verdict_name(v.verdict)));
     run->status = worse(run->status, (int)v.verdict);
     if (!run->cli.json)
@@ -193,7 +215,7 @@ check_all(struct run *run, const struct place *place)
         return;
     }
     for (char **t = topics; *t; t++)
-        check_topic(run, place, *t);
+        check_topic(run, place, *t, true);
     place_topics_free(topics);
 }
 
@@ -224,7 +246,7 @@ check_folder(struct run *run, const char *operand)
         return;
     }
     *name = 0;
-    check_topic(run, &place, name + 1);
+    check_topic(run, &place, name + 1, false);
 }
 
 /* What a word means: a topic of the bus if there is one of that name, else a directory. */
@@ -259,7 +281,7 @@ check_operands(struct run *run)
         if (is_folder(found ? &place : NULL, operand))
             check_folder(run, operand);
         else if (found)
-            check_topic(run, &place, operand);
+            check_topic(run, &place, operand, false);
         else
             missed = true;
     }

@@ -25,6 +25,7 @@ struct verify {
     json_t *report; /* of the topic: what was found is appended to its "findings" */
     enum verify_verdict verdict;
     uint64_t topic_id; /* 0: not known yet */
+    uint64_t ring_id;  /* the same, as the ring had it */
     bool alive;        /* the daemon is running: the log's end is being written */
     bool has_ring;
     uint64_t durable; /* what the ring says; 0: it has none */
@@ -44,6 +45,10 @@ void verify_found(struct verify *v, enum verify_verdict verdict, const struct ve
  * first: it says what the log must hold. */
 int verify_ring(struct verify *v);
 int verify_log(struct verify *v);
+
+/* verify_removed looks once more: is the topic whose ring was seen gone, or another one's by now, or being removed? Then what
+ * was found says nothing. */
+bool verify_removed(const struct verify *v);
 
 /* Parts of verify_log. */
 struct verify_chain {

@@ -112,10 +112,41 @@ verify_ring(struct verify *v)
                      "not looked at");
     v->has_ring = true;
     v->alive = !v->place->directory && place_alive(&ring.view);
-    v->topic_id = ring_header(&ring.view)->topic_id;
+    v->ring_id = ring_header(&ring.view)->topic_id;
+    v->topic_id = v->ring_id;
     if (ring.view.geo.durability == RING_DISK)
         v->durable = atom_load_acquire(&ring_daemon(&ring.view)->durable); /* acquire: DURABLE */
     check(v, &ring);
     place_ring_close(&ring);
     return 0;
+}
+
+/* Any publisher can write the state: it is believed only when the log has gone too, which is the next step. */
+static bool
+is_removed(const struct verify *v, const struct ring_view *view)
+{
+    char log[PATH_MAX];
+
+    if (ring_header(view)->topic_id != v->ring_id)
+        return true;
+    return atom_load_acquire(&ring_daemon(view)->state) ==
+               RING_TOPIC_REMOVED && /* acquire: TOPIC_STATE */
+           place_log(v->place, v->topic, log) == -ENOENT;
+}
+
+bool
+verify_removed(const struct verify *v)
+{
+    struct place_ring ring;
+    bool removed;
+    int r;
+
+    if (!v->has_ring || v->place->directory)
+        return false;
+    r = place_ring_open(v->place, v->topic, &ring);
+    if (r)
+        return r == -ENOENT || (r == -EBADMSG && ring.unmade);
+    removed = is_removed(v, &ring.view);
+    place_ring_close(&ring);
+    return removed;
 }

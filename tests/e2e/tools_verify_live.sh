@@ -1,0 +1,40 @@
+#!/bin/bash
+# verify between two steps of a living daemon, which is stopped there: what is half made or half removed is not damaged.
+# shellcheck source=tests/e2e/tools_lib.sh
+. "$(dirname "${BASH_SOURCE[0]}")/tools_lib.sh"
+[ "${LEAT_TESTPOINTS:-0}" = 1 ] || { echo "this build has no test points"; exit 77; }
+stopped() { [ "$(sed -n 's/^State:\t\(.\).*/\1/p' "/proc/$daemon/status")" = T ]; }
+verdict() {
+    local status=0
+    leat verify "$@" >"$work/out" 2>"$work/err" || status=$?
+    echo "$status"
+}
+
+LEAT_TESTPOINT=memory.data_made:2=stop,topic.removed_log=stop daemon_start
+leat create orders --disk --depth 64 || fail "create"
+seq 1 100 | leat pub orders --wait-durable || fail "pub"
+is "a whole bus" "$(verdict)" 0
+
+# while_stopped COMMAND...: has the daemon begin it, and looks when it has been stopped there. It goes on before anything is
+# judged: a stopped one does not end.
+while_stopped() {
+    local asked
+    "$@" &
+    asked=$!
+    wait_until stopped
+    seen=$(verdict)
+    kill -CONT "$daemon"
+    wait "$asked" || fail "$*: $?"
+}
+
+# Its names are there, its headers are not.
+while_stopped leat create ticks --depth 64
+is "a topic that is being made: $(cat "$work/out")" "$seen" 1
+has "a topic that is being made" "$(cat "$work/out")" "it is being made or removed"
+is "made" "$(verdict)" 0
+
+# Its log is gone, its ring is not.
+while_stopped leat rm orders
+is "a topic that is being removed: $(cat "$work/out")" "$seen" 0
+is "removed" "$(verdict -q) $(cat "$work/out")" "0 "
+finish

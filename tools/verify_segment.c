@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,6 +16,9 @@
 #include "tools/table.h"
 
 #define INDEX_MOST (64u << 20)
+/* A running daemon empties an index before it writes it. */
+#define LOOKS 5
+#define BETWEEN_MS 2
 
 struct walk {
     struct verify *v;
@@ -52,28 +56,42 @@ is_still_there(const struct walk *w)
 
 /* --- the index -------------------------------------------------------------------------------- */
 
+/* 0: there is one, and it is of its segment; -EBADMSG: it is not; or why it cannot be read. */
+static int
+read_index(struct walk *w, const char *path)
+{
+    uint64_t size;
+    int r = verify_read(path, INDEX_MOST, &w->index_file, &size);
+
+    if (r)
+        return r == -EBADMSG ? -ENODATA : r;
+    r = log_index_check(w->index_file, size, w->header.topic_id, w->header.first);
+    if (r) {
+        free(w->index_file);
+        w->index_file = NULL;
+        return -EBADMSG;
+    }
+    log_index_view(&w->index, w->index_file);
+    return 0;
+}
+
 static void
 open_index(struct walk *w)
 {
     char path[PATH_MAX + LOG_NAME_ROOM + 2], name[LOG_NAME_ROOM];
     struct verify_where where = {.file = path};
-    uint64_t size;
     int r;
 
     log_index_name(w->segment->first, name);
     (void)snprintf(path, sizeof path, "%s/%s", w->segment->folder, name);
-    r = verify_read(path, INDEX_MOST, &w->index_file, &size);
-    if (r)
-        return;
-    r = log_index_check(w->index_file, size, w->header.topic_id, w->header.first);
-    if (r) {
+    r = read_index(w, path);
+    for (int i = 0; i < LOOKS && r == -EBADMSG && w->v->alive; i++) {
+        (void)poll(NULL, 0, BETWEEN_MS);
+        r = read_index(w, path);
+    }
+    if (r == -EBADMSG && !w->v->alive)
         verify_found(w->v, VERIFY_CUT, &where,
                      "it is not an index of its segment, and will be made anew");
-        free(w->index_file);
-        w->index_file = NULL;
-        return;
-    }
-    log_index_view(&w->index, w->index_file);
 }
 
 /* Each entry must be met by a batch at its place. */

@@ -10,7 +10,7 @@ verdict() {
     echo "$status"
 }
 
-LEAT_TESTPOINT=memory.data_made:2=stop,topic.removed_log=stop daemon_start
+LEAT_TESTPOINT=memory.data_made:2=stop,topic.removed_log=stop,index.made=stop daemon_start
 leat create orders --disk --depth 64 || fail "create"
 seq 1 100 | leat pub orders --wait-durable || fail "pub"
 is "a whole bus" "$(verdict)" 0
@@ -37,4 +37,14 @@ is "made" "$(verdict)" 0
 while_stopped leat rm orders
 is "a topic that is being removed: $(cat "$work/out")" "$seen" 0
 is "removed" "$(verdict -q) $(cat "$work/out")" "0 "
+
+# An index is empty until it is written. Left so by a daemon that died, it is made anew.
+leat create big --disk --retention 16M || fail "create"
+while_stopped leat pub big -n 4000 --size 1000
+is "an index that is being written: $(cat "$work/out")" "$seen" 0
+daemon_kill
+index=$(find "$work/store/big" -name '*.idx' | head -1)
+: >"$index"
+is "an index that was not written" "$(verdict "$work/store/big")" 1
+has "an index that was not written" "$(cat "$work/out")" "it is not an index of its segment"
 finish

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -321,15 +322,71 @@ place_log(const struct place *p, const char *topic, char ret[PATH_MAX])
 /* --- a topic's memory ------------------------------------------------------------------------- */
 
 /* Shared memory that somebody cut short under us can only be noticed by touching it. */
+static struct {
+    unsigned char *base;
+    uint64_t size;
+} watched[2]; /* of the ring that is open */
+static volatile sig_atomic_t surviving, cut;
+
+/* Zeroes in place of all from there to the end of what is mapped: nothing behind the first byte that is gone is there. */
+static bool
+cover(unsigned char *at)
+{
+    for (size_t i = 0; i < 2; i++) {
+        uint64_t off = (uint64_t)(at - watched[i].base) & ~(uint64_t)(SHM_PAGE - 1);
+
+        if (!watched[i].base || at < watched[i].base || at >= watched[i].base + watched[i].size)
+            continue;
+        return mmap(watched[i].base + off, shm_align(watched[i].size, SHM_PAGE) - off, PROT_READ,
+                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1, 0) != MAP_FAILED;
+    }
+    return false;
+}
+
+/* mmap is a bare system call, and the signal comes from the very instruction that touched the map. */
 static void
-on_bus_error(int signal)
+on_bus_error(int signal, siginfo_t *info, void *context)
 {
     static const char text[] =
         "leat: a topic's shared memory was cut short while it was looked at\n";
+    int saved = errno;
 
-    (void)signal;
-    (void)!write(STDERR_FILENO, text, sizeof text - 1);
-    _exit(1);
+    (void)context;
+    if (!surviving) {
+        (void)!write(STDERR_FILENO, text, sizeof text - 1);
+        _exit(1);
+    }
+    if (info->si_code > 0 && cover(info->si_addr))
+        cut = 1;
+    else /* the instruction faults again, and the program ends as it should */
+        (void)sigaction(signal, &(struct sigaction){.sa_handler = SIG_DFL}, NULL);
+    errno = saved;
+}
+
+void
+place_survive(void)
+{
+    surviving = 1;
+}
+
+bool
+place_cut(void)
+{
+    return cut != 0;
+}
+
+/* From here on, what was mapped may be touched. */
+static void
+watch(const struct ring_maps *maps)
+{
+    struct sigaction action = {.sa_sigaction = on_bus_error, .sa_flags = SA_SIGINFO};
+
+    watched[0].base = maps->data;
+    watched[0].size = maps->data_size;
+    watched[1].base = maps->control;
+    watched[1].size = maps->control_size;
+    (void)sigemptyset(&action.sa_mask);
+    (void)sigaction(SIGBUS, &action, NULL);
 }
 
 /* The data file among copies. There may be more than one of a topic: then the first by name, on every call. */
@@ -391,12 +448,12 @@ has_magic(const struct ring_maps *maps)
 int
 place_ring_open(const struct place *p, const char *topic, struct place_ring *ret)
 {
-    struct sigaction action = {.sa_handler = on_bus_error};
     struct place_ring ring = {0};
     char control[PATH_MAX], object[SHM_NAME_ROOM];
     struct ring_maps maps = {0};
     int r = 0;
 
+    cut = 0;
     if (shm_name_check(topic))
         return -ENOENT;
     shm_name_object(p->prefix, topic, SHM_KIND_DATA, object);
@@ -407,11 +464,10 @@ place_ring_open(const struct place *p, const char *topic, struct place_ring *ret
     if (r)
         return r;
     control_name(ring.name, control);
-    (void)sigemptyset(&action.sa_mask);
-    (void)sigaction(SIGBUS, &action, NULL);
     r = map_file(ring.name, &maps.data, &maps.data_size);
     if (!r)
         r = map_file(control, &maps.control, &maps.control_size);
+    watch(&maps);
     if (!r)
         r = ring_join(&ring.view, &maps, &ring.version);
     ring.unmade = r == -ENODATA || (r == -EBADMSG && maps.data && !has_magic(&maps));
@@ -438,6 +494,8 @@ place_ring_close(struct place_ring *r)
         shm_segment_unmap(r->view.control, r->control_size);
     r->view.data = NULL;
     r->view.control = NULL;
+    watched[0].base = NULL;
+    watched[1].base = NULL;
 }
 
 bool

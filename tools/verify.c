@@ -305,6 +305,7 @@ verb_verify(int argc, char **argv)
         run.quiet = true;
     if (id < 0)
         return run.cli.status;
+    place_survive();
     run.reports = json_array();
     check_operands(&run);
     if (run.cli.json)

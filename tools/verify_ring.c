@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "shm/testpoint.h"
 #include "tools/table.h"
 
 /* A publisher in the middle of a claim looks like one that died there: it is looked at again, after a while. */
@@ -45,6 +46,9 @@ check(struct verify *v, const struct place_ring *ring)
             break;
         (void)poll(NULL, 0, BETWEEN_MS);
     }
+    state = atom_load_acquire(&ring_daemon(view)->state); /* acquire: TOPIC_STATE */
+    if (place_cut())
+        return;
     (void)json_object_set_new(v->report, "ring", report_json(view, &report));
     where.seq = report.where;
     if (r)
@@ -56,7 +60,6 @@ check(struct verify *v, const struct place_ring *ring)
                      "settles them when it starts",
                      report.busy + report.missing);
     where.seq = 0;
-    state = atom_load_acquire(&ring_daemon(view)->state); /* acquire: TOPIC_STATE */
     if (state == RING_TOPIC_DAMAGED)
         verify_found(v, VERIFY_DAMAGED, &where, "the daemon has set it aside: %.255s",
                      ring_daemon(view)->reason);
@@ -77,35 +80,43 @@ open_made(const struct verify *v, struct place_ring *ret)
     return r;
 }
 
+/* Why there is no ring to be checked. */
+static void
+not_open(struct verify *v, const struct place_ring *ring, int r)
+{
+    struct verify_where where = {.file = ring->name};
+
+    if (place_cut())
+        verify_found(v, VERIFY_BLIND, &where, "it was cut short while it was looked at");
+    else if (r == -EBADMSG && ring->unmade && !v->place->directory)
+        verify_found(v, VERIFY_CUT, &where,
+                     "it has no header: it is being made or removed, or the daemon takes it away "
+                     "when it starts");
+    else if (r == -EBADMSG)
+        verify_found(v, VERIFY_DAMAGED, &where,
+                     "it is not the memory of this topic, or its header is damaged");
+    else if (r == -EPROTONOSUPPORT)
+        verify_found(v, VERIFY_BLIND, &where, "it has version %u, this program knows %u",
+                     ring->version, SHM_VERSION);
+    else
+        verify_found(v, VERIFY_BLIND, &where, "%s", strerror(-r));
+}
+
 int
 verify_ring(struct verify *v)
 {
+    const struct verify before = *v;
     struct place_ring ring;
     struct verify_where where = {.file = ring.name};
     int r = open_made(v, &ring);
 
-    switch (r) {
-    case 0:
-        break;
-    case -ENOENT:
+    if (r == -ENOENT)
         return r;
-    case -EBADMSG:
-        if (ring.unmade && !v->place->directory)
-            verify_found(v, VERIFY_CUT, &where,
-                         "it has no header: it is being made or removed, or the daemon takes it "
-                         "away when it starts");
-        else
-            verify_found(v, VERIFY_DAMAGED, &where,
-                         "it is not the memory of this topic, or its header is damaged");
-        return 0;
-    case -EPROTONOSUPPORT:
-        verify_found(v, VERIFY_BLIND, &where, "it has version %u, this program knows %u",
-                     ring.version, SHM_VERSION);
-        return 0;
-    default:
-        verify_found(v, VERIFY_BLIND, &where, "%s", strerror(-r));
+    if (r) {
+        not_open(v, &ring, r);
         return 0;
     }
+    TESTPOINT("verify.mapped");
     if (ring.twice)
         verify_found(v, VERIFY_BLIND, &where,
                      "there are other copies of this topic's memory beside this one, which were "
@@ -118,6 +129,13 @@ verify_ring(struct verify *v)
         v->durable = atom_load_acquire(&ring_daemon(&ring.view)->durable); /* acquire: DURABLE */
     check(v, &ring);
     place_ring_close(&ring);
+    /* Then nothing that was read is known to have been there. */
+    if (place_cut()) {
+        *v = before;
+        (void)json_array_clear(json_object_get(v->report, "findings"));
+        (void)json_object_del(v->report, "ring");
+        not_open(v, &ring, 0);
+    }
     return 0;
 }
 

@@ -3,7 +3,7 @@
 # shellcheck source=tests/e2e/tools_lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/tools_lib.sh"
 [ "${LEAT_TESTPOINTS:-0}" = 1 ] || { echo "this build has no test points"; exit 77; }
-stopped() { [ "$(sed -n 's/^State:\t\(.\).*/\1/p' "/proc/$daemon/status")" = T ]; }
+stopped() { [ "$(sed -n 's/^State:\t\(.\).*/\1/p' "/proc/${1:-$daemon}/status")" = T ]; }
 verdict() {
     local status=0
     leat verify "$@" >"$work/out" 2>"$work/err" || status=$?
@@ -47,4 +47,30 @@ index=$(find "$work/store/big" -name '*.idx' | head -1)
 : >"$index"
 is "an index that was not written" "$(verdict "$work/store/big")" 1
 has "an index that was not written" "$(cat "$work/out")" "it is not an index of its segment"
+
+# Memory that is cut short under verify's eyes costs neither what it has found nor what it has still to look at.
+daemon_start
+mkdir "$work/copies"
+prefix=$(sed -n 's/^prefix //p' "$LEAT_BUS.lock")
+leat create a --depth 1024 && leat create b --depth 1024 && leat create c --depth 1024 || fail "create"
+cp /dev/shm/"$prefix".[abc].* "$work/copies"
+scribble() { printf '%b' "$3" | dd of="$1" bs=1 seek="$2" conv=notrunc status=none; }
+cut_under() { # NTH of the rings that can be opened
+    local verify
+    LEAT_TESTPOINT=verify.mapped:$1=stop leat verify --json "$work/copies" >"$work/out" &
+    verify=$!
+    wait_until stopped "$verify"
+    truncate -s 4096 "$work/copies/$prefix.b.data"
+    kill -CONT "$verify"
+    wait "$verify"
+}
+cut_under 2
+is "cut short" "$?" 8
+is "cut short: all of it" "$(json . 0.verdict 1.verdict 2.verdict <"$work/out")" "3 clean unreadable clean"
+has "cut short" "$(cat "$work/out")" "it was cut short while it was looked at"
+cp /dev/shm/"$prefix".b.* "$work/copies"
+scribble "$work/copies/$prefix.a.data" 40 'xxxx'
+cut_under 1
+is "cut short beside damage" "$?" 2
+is "cut short beside damage: all of it" "$(json . 0.verdict 1.verdict 2.verdict <"$work/out")" "3 damaged unreadable clean"
 finish

@@ -10,6 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "tools/facts.h"
 #include "tools/units.h"
 
 #define OPTIONS_MAX 40
@@ -65,6 +66,8 @@ print_line(const char *verb, const char *format, va_list args)
     char text[1200];
 
     (void)vsnprintf(text, sizeof text, format, args);
+    /* Names and reasons come from files and memory that others can write. */
+    facts_scrub(text);
     (void)fflush(stdout);
     (void)fprintf(stderr, "leat %s: %s\n", verb, text);
 }

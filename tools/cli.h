@@ -52,8 +52,8 @@ int cli_next(struct cli *c);
 /* cli_operands checks how many there are: 0, or an exit status after saying what is missing or too much. */
 int cli_operands(const struct cli *c, int least, int most);
 
-/* cli_error prints "leat VERB: ..." as one line and returns CLI_FAILED; cli_usage adds where help is and returns the
- * verb's status for a wrong call; cli_note only prints. */
+/* cli_error prints "leat VERB: ..." as one line of printable ASCII and returns CLI_FAILED; cli_usage adds where help
+ * is and returns the verb's status for a wrong call; cli_note only prints. */
 int cli_error(const struct cli *c, const char *format, ...) __attribute__((format(printf, 2, 3)));
 int cli_usage(const struct cli *c, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void cli_note(const struct cli *c, const char *format, ...) __attribute__((format(printf, 2, 3)));

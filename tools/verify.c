@@ -34,6 +34,9 @@ static const struct cli_verb verb = {
     .usage_exit = VERIFY_USAGE,
 };
 
+/* More of a path and a file's name is not shown. */
+#define NAME_SHOWN (PATH_MAX + 300)
+
 struct run {
     struct cli cli;
     bool quiet;
@@ -57,6 +60,20 @@ verdict_name(enum verify_verdict verdict)
     }
 }
 
+/* A name as it is where JSON can hold it. */
+static json_t *
+name_json(const char *name)
+{
+    json_t *o = json_string(name);
+    char clean[NAME_SHOWN];
+
+    if (o)
+        return o;
+    (void)snprintf(clean, sizeof clean, "%s", name);
+    facts_scrub(clean);
+    return json_string(clean);
+}
+
 void
 verify_found(struct verify *v, enum verify_verdict verdict, const struct verify_where *where,
              const char *format, ...)
@@ -72,7 +89,7 @@ verify_found(struct verify *v, enum verify_verdict verdict, const struct verify_
     v->verdict = verdict > v->verdict ? verdict : v->verdict;
     (void)json_object_set_new(o, "verdict", json_string(verdict_name(verdict)));
     if (where && where->file)
-        (void)json_object_set_new(o, "file", json_string(where->file));
+        (void)json_object_set_new(o, "file", name_json(where->file));
     if (where && where->offset)
         (void)json_object_set_new(o, "offset", table_u64(where->offset));
     if (where && where->seq)
@@ -89,14 +106,27 @@ number(const json_t *o, const char *key)
     return (uint64_t)json_integer_value(json_object_get(o, key));
 }
 
+/* Whoever made a copy, or can write in a store, chose its names. */
+static void
+print_name(struct buf *b, const json_t *o, const char *key)
+{
+    const char *name = json_string_value(json_object_get(o, key));
+    char clean[NAME_SHOWN];
+
+    (void)snprintf(clean, sizeof clean, "%s", name ? name : "");
+    facts_scrub(clean);
+    buf_printf(b, "%s", clean);
+}
+
 static void
 print_finding(struct buf *b, const json_t *f)
 {
-    const char *file = json_string_value(json_object_get(f, "file"));
+    bool file = json_object_get(f, "file") != NULL;
 
     buf_printf(b, "  %s:", json_string_value(json_object_get(f, "verdict")));
     if (file)
-        buf_printf(b, " %s", file);
+        buf_char(b, ' ');
+    print_name(b, f, "file");
     if (json_object_get(f, "offset"))
         buf_printf(b, " at %" PRIu64, number(f, "offset"));
     if (json_object_get(f, "seq"))
@@ -135,8 +165,8 @@ print_report(struct run *run, const json_t *report, enum verify_verdict verdict)
 
     if (run->quiet && !json_array_size(findings))
         return;
-    buf_printf(&run->out, "%s: %s\n", json_string_value(json_object_get(report, "topic")),
-               verdict_name(verdict));
+    print_name(&run->out, report, "topic");
+    buf_printf(&run->out, ": %s\n", verdict_name(verdict));
     if (!run->quiet)
         print_facts(&run->out, report);
     json_array_foreach(findings, i, f) print_finding(&run->out, f);
@@ -186,7 +216,7 @@ check_topic(struct run *run, const struct place *place, const char *topic, bool 
 {
     struct verify v = {.place = place, .topic = topic};
 
-    v.report = json_pack("{s:s, s:[]}", "topic", topic, "findings");
+    v.report = json_pack("{s:o, s:[]}", "topic", name_json(topic), "findings");
     if (look(&v)) {
         json_decref(v.report);
         if (listed && !place->directory)

@@ -184,6 +184,30 @@ is "a topic without room yet" "$(verdict making)" 1
 scribble "$made.data" 0 "$(printf '%05000d' 1)"
 is "a topic with something else" "$(verdict making)" 2
 rm "$made.control" "$made.data"
+
+# Anybody can put a name into /dev/shm: it does not speak to the terminal. Nor do names among copies, which are what somebody made.
+quiet() { # WHAT
+    is "$1: what is not printable" "$(cat "$work/out" "$work/err" | LC_ALL=C tr -d '\n -~' | wc -c)" 0
+}
+red=$'\e]0;red\a'
+: >"/dev/shm/$prefix.$red.data"
+status=$(verdict)
+rm "/dev/shm/$prefix.$red.data"
+is "a name that is none" "$status" 0
+quiet "a name that is none"
+mkdir "$work/$red" "$work/$red/$red"
+cp "$work/copy/orders/topic" "$work/$red/$red"
+for kind in data control; do cp "$work/rings"/*.ticks.$kind "$work/$red/$red.$kind"; done
+scribble "$work/$red/$red.data" 40 xxxx
+is "copies with strange names" "$(verdict "$work/$red")" 2
+quiet "copies with strange names"
+is "a topic with a strange name" "$(verdict "$work/$red/$red")" 2
+quiet "a topic with a strange name"
+has "a topic with a strange name" "$(cat "$work/out")" "?]0;red?: damaged"
+rm -r "${work:?}/$red/$red"
+: >"$work/$red/$red.data"
+is "nothing with a strange name" "$(verdict "$work/$red")" 8
+quiet "nothing with a strange name"
 data=$(find "$work/rings" -name '*.data')
 offset=$(leat ring -b "$work/rings" ticks --raw "$(($(leat info ticks --json | json tail) - 1))" --json | json offset)
 scribble "$data" $((offset + 3)) '\x77'

@@ -43,6 +43,21 @@ line_value(const char *line, const char *key, char *ret, size_t room)
     return true;
 }
 
+/* A pipe may stand there, and nobody waits for its other end. NULL: there is no such file. */
+static FILE *
+open_file(const char *path)
+{
+    int fd = open(path, LEAT__READ | O_CLOEXEC);
+    struct stat st;
+    FILE *f = NULL;
+
+    if (fd >= 0 && !fstat(fd, &st) && S_ISREG(st.st_mode))
+        f = fdopen(fd, "r");
+    if (fd >= 0 && !f)
+        (void)close(fd);
+    return f;
+}
+
 static bool
 read_lock(struct place *p)
 {
@@ -50,7 +65,7 @@ read_lock(struct place *p)
     FILE *f;
 
     (void)snprintf(path, sizeof path, "%s.lock", p->path);
-    f = fopen(path, "re");
+    f = open_file(path);
     if (!f)
         return false;
     while (fgets(line, sizeof line, f))

@@ -226,6 +226,11 @@ rm "$work/copy/orders/topic" && mkfifo "$work/copy/orders/topic" "$work/rings/x.
 leat ls -b "$work/copy" >"$work/out" 2>&1
 leat ls -b "$work/rings" >"$work/out" 2>&1
 
+# Nor does one in the lock file's place.
+mkfifo "$work/pipe.lock"
+refuses 1 "there is no bus here" timeout 10 leat ring -b "$work/pipe" ticks
+refuses 8 "there is no bus here" timeout 10 leat verify -b "$work/pipe"
+
 refuses 8 "no such topic" leat verify nope
 refuses 8 "/nowhere" leat verify /nowhere
 finish

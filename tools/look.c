@@ -222,7 +222,9 @@ look_raw(const struct ring_view *v, uint64_t seq, struct look_raw *ret)
     ret->sound = publisher < v->geo.max_publishers && len <= ring_payload_max(v);
     if (!ret->sound || len <= ring_inline_max(v))
         return;
-    ret->sound = shm_within(ret->lane_pos & (v->geo.lane_size - 1), len, v->geo.lane_size) &&
+    /* What is copied from there is copied in words. */
+    ret->sound = !(ret->lane_pos % 64) &&
+                 shm_within(ret->lane_pos & (v->geo.lane_size - 1), len, v->geo.lane_size) &&
                  atom_load_acquire(&ring_entry(v, publisher)->lane) == 1; /* acquire: LANE */
     ret->lane_offset =
         v->geo.lanes + publisher * v->geo.lane_size + (ret->lane_pos & (v->geo.lane_size - 1));

@@ -181,7 +181,7 @@ one_slot(void **state)
 {
     struct look_raw raw;
     struct ring r;
-    uint64_t seq;
+    uint64_t seq, lane_pos;
 
     (void)state;
     begin(&r);
@@ -192,10 +192,17 @@ one_slot(void **state)
     assert_int_equal(raw.meta >> 32, 500);
     assert_int_equal(raw.key, pattern_key(0, 2));
     assert_true(raw.sound && raw.lane_offset && !raw.torn);
+    lane_pos = raw.lane_pos;
     assert_true(pattern_is(r.f.view.data + raw.lane_offset, raw.key, 500));
     look_raw(&r.f.view, seq - 1, &raw);
     assert_true(raw.sound && !raw.lane_offset);
     assert_true(pattern_is(raw.bytes + RING_SLOT_HEADER, raw.key, 20));
+    /* A place in the lane where no message begins. */
+    for (uint64_t off = 1; off < 64; off++) {
+        atom_store_relaxed(&ring_slot(&r.f.view, seq)->payload[0], lane_pos + off);
+        look_raw(&r.f.view, seq, &raw);
+        assert_false(raw.sound);
+    }
     /* A length that cannot be. */
     atom_store_relaxed(&ring_slot(&r.f.view, seq)->meta, UINT64_MAX);
     look_raw(&r.f.view, seq, &raw);

@@ -13,6 +13,7 @@
 
 #include "client/client.h"
 #include "log/index.h"
+#include "shm/testpoint.h"
 #include "tools/table.h"
 
 #define INDEX_MOST (64u << 20)
@@ -217,6 +218,8 @@ judge_header(struct walk *w, const struct verify_chain *chain)
     struct verify_where where = {.file = w->path, .seq = h->first};
     struct verify *v = w->v;
 
+    if (!is_still_there(w))
+        return;
     if (h->first != w->segment->first)
         verify_found(v, VERIFY_DAMAGED, &where, "its name says that it begins with %" PRIu64,
                      w->segment->first);
@@ -302,7 +305,7 @@ check(struct walk *w, struct verify_chain *chain)
     close_index(w);
     o = segment_json(w);
     chain->first = chain->next ? chain->first : w->header.first;
-    chain->next = w->walk.chain.next;
+    chain->next = is_still_there(w) ? w->walk.chain.next : 0;
     chain->hash = w->walk.chain.hash;
     chain->messages += w->messages;
     chain->aborted += w->aborted;
@@ -324,8 +327,12 @@ verify_segment(struct verify *v, const struct verify_segment *s, struct verify_c
     w->v = v;
     w->segment = s;
     w->fd = -1;
+    TESTPOINT("verify.segment");
+    /* With one that is gone so are all before it, and the next one found is the first. */
     if (open_segment(w))
         o = check(w, chain);
+    else if (!is_still_there(w))
+        chain->next = 0;
     if (w->fd >= 0)
         (void)close(w->fd);
     free(w);

@@ -48,8 +48,22 @@ index=$(find "$work/store/big" -name '*.idx' | head -1)
 is "an index that was not written" "$(verdict "$work/store/big")" 1
 has "an index that was not written" "$(cat "$work/out")" "it is not an index of its segment"
 
-# Memory that is cut short under verify's eyes costs neither what it has found nor what it has still to look at.
+# Segments that were listed become too old before their turn comes.
 daemon_start
+leat create long --disk --retention 16M || fail "create"
+leat pub long -n 20000 --size 1000 --wait-durable >/dev/null || fail "pub"
+LEAT_TESTPOINT=verify.segment:3=stop leat verify long >"$work/out" &
+verify=$!
+wait_until stopped "$verify"
+fourth=$(find "$work/store/long" -name '0*.seg' | sort | sed -n 4p)
+while [ -e "$fourth" ]; do leat pub long -n 1000 --size 1000 --wait-durable >/dev/null || fail "pub"; done
+kill -CONT "$verify"
+wait "$verify"
+seen=$?
+is "segments that go: $(cat "$work/out")" "$seen" 0
+leat rm long || fail "rm"
+
+# Memory that is cut short under verify's eyes costs neither what it has found nor what it has still to look at.
 mkdir "$work/copies"
 prefix=$(sed -n 's/^prefix //p' "$LEAT_BUS.lock")
 leat create a --depth 1024 && leat create b --depth 1024 && leat create c --depth 1024 || fail "create"

@@ -234,11 +234,14 @@ leat__scan_holds(const struct leat__scan *s, uint64_t seq)
 }
 
 /* Whether the walk can go on to the message from where it is, so that reading one after the other
- * does not begin anew each time. */
+ * does not begin anew each time. A file that has lost its name has another one in its place, which begins
+ * with the same number and goes on where this one failed. */
 static bool
 is_before(const struct leat__scan *s, uint64_t first, uint64_t seq)
 {
-    if (s->fd < 0 || s->first != first)
+    struct stat st;
+
+    if (s->fd < 0 || s->first != first || fstat(s->fd, &st) || !st.st_nlink)
         return false;
     return s->loaded ? seq >= s->walk.batch.first + (s->walk.batch.partial != 0)
                      : seq >= s->walk.chain.next && !s->walk.chain.partial;

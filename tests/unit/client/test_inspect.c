@@ -291,6 +291,42 @@ test_made_anew(void **state)
     leat_inspect_close(store);
 }
 
+/* A segment that was given up, and the one that took its name and goes on where it ended. */
+static void
+test_replaced_segment(void **state)
+{
+    char store[100], from[256], to[256], fresh[256], room[200];
+    struct leat_inspect_msg m = {.seq = 301};
+    struct bus *b = *state;
+    leat_inspect *i;
+    leat_pub *p;
+
+    (void)snprintf(store, sizeof store, "%s/given-up", b->folder);
+    assert_int_equal(mkdir(store, 0700), 0);
+    (void)snprintf(to, sizeof to, "%s/in.replaced", store);
+    assert_int_equal(mkdir(to, 0700), 0);
+    fill_again(b, "in.replaced", 0);
+    (void)snprintf(from, sizeof from, "%s/in.replaced/topic", b->store);
+    (void)snprintf(to, sizeof to, "%s/in.replaced/topic", store);
+    copy_file(from, to);
+    (void)snprintf(from, sizeof from, "%s/in.replaced/%020d.seg", b->store, 1);
+    (void)snprintf(to, sizeof to, "%s/in.replaced/%020d.seg", store, 1);
+    copy_file(from, to);
+    i = inspect(store);
+    expect_one(i, "in.replaced", 300, 300);
+    assert_int_equal(leat_inspect_read(i, "in.replaced", room, sizeof room, &m), 0);
+    p = bus_pub(b, "in.replaced", 0);
+    for (uint64_t n = 301; n <= 310; n++)
+        assert_int_equal(bus_send(p, n, 100), n);
+    assert_int_equal(leat_pub_wait_durable(p, 310, 10000000000), 0);
+    leat_pub_close(p);
+    (void)snprintf(fresh, sizeof fresh, "%s/fresh", store);
+    copy_file(from, fresh);
+    assert_int_equal(rename(fresh, to), 0);
+    expect_one(i, "in.replaced", 301, 301);
+    leat_inspect_close(i);
+}
+
 static void
 test_bad_arguments(void **state)
 {
@@ -411,6 +447,7 @@ main(void)
         cmocka_unit_test(test_facts),
         cmocka_unit_test(test_messages_alive_and_dead),
         cmocka_unit_test(test_made_anew),
+        cmocka_unit_test(test_replaced_segment),
         cmocka_unit_test(test_bad_arguments),
         cmocka_unit_test(test_lies),
     };

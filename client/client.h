@@ -398,4 +398,7 @@ int leat__find_bus(struct leat_inspect *i, const char *path);
 int leat__find_next(struct leat_inspect *i, const char *after, char *ret);
 int leat__find_memory(struct leat_inspect *i, const char *topic, int *ret_data, int *ret_control);
 
+/* leat__name_of_copy reads whose data a copied object is from its header: copies may have any name that ends in .data. */
+bool leat__name_of_copy(const char *path, char ret[LIMIT_TOPIC_NAME + 1]);
+
 #endif

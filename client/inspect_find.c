@@ -80,30 +80,34 @@ visit_store(const struct visit *v, const char *entry)
         consider(v, entry);
 }
 
-/* What a copied object is called says its header: copies may have any name that ends in .data. */
-static bool
-name_of_copy(const char *folder, const char *entry, char ret[LIMIT_TOPIC_NAME + 1])
+bool
+leat__name_of_copy(const char *path, char ret[LIMIT_TOPIC_NAME + 1])
 {
-    char path[2 * LEAT__PATH];
+    int fd = open(path, LEAT__READ | O_CLOEXEC);
     struct shm_header h;
-    size_t len;
-    int fd, n;
     bool good;
 
-    if (!ends_in(entry, DATA, &len))
-        return false;
-    n = snprintf(path, sizeof path, "%s/%s", folder, entry);
-    if (n <= 0 || n >= (int)sizeof path)
-        return false;
-    fd = open(path, LEAT__READ | O_CLOEXEC);
     if (fd < 0)
         return false;
-    good =
-        pread(fd, &h, sizeof h, 0) == (ssize_t)sizeof h && memchr(h.name, 0, LIMIT_TOPIC_NAME + 1);
+    good = pread(fd, &h, sizeof h, 0) == (ssize_t)sizeof h &&
+           memchr(h.name, 0, LIMIT_TOPIC_NAME + 1) && !shm_name_check(h.name);
     close(fd);
     if (good)
         memcpy(ret, h.name, strlen(h.name) + 1);
     return good;
+}
+
+static bool
+name_of_entry(const char *folder, const char *entry, char ret[LIMIT_TOPIC_NAME + 1])
+{
+    char path[2 * LEAT__PATH];
+    size_t len;
+    int n;
+
+    if (!ends_in(entry, DATA, &len))
+        return false;
+    n = snprintf(path, sizeof path, "%s/%s", folder, entry);
+    return n > 0 && n < (int)sizeof path && leat__name_of_copy(path, ret);
 }
 
 static void
@@ -111,7 +115,7 @@ visit_copy(const struct visit *v, const char *entry)
 {
     char name[LIMIT_TOPIC_NAME + 1];
 
-    if (name_of_copy(v->folder, entry, name))
+    if (name_of_entry(v->folder, entry, name))
         consider(v, name);
     visit_store(v, entry);
 }
@@ -167,7 +171,7 @@ find_copies(const struct leat_inspect *i, const char *topic, int *ret_data, int 
     if (!d)
         return -errno;
     while (n < 0 && (e = readdir(d)))
-        if (name_of_copy(i->path, e->d_name, name) && !strcmp(name, topic))
+        if (name_of_entry(i->path, e->d_name, name) && !strcmp(name, topic))
             n = snprintf(path, sizeof path - sizeof CONTROL, "%s/%s", i->path, e->d_name);
     closedir(d);
     if (n < 0 || n >= (int)(sizeof path - sizeof CONTROL))

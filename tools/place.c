@@ -173,24 +173,6 @@ data_name(const char *file, const char *prefix, const char **ret, size_t *ret_le
     return true;
 }
 
-/* The topic's name that the header of a copied object has. */
-static bool
-header_name(const char *path, char ret[NAME_MAX + 1])
-{
-    int fd = open(path, LEAT__READ | O_CLOEXEC);
-    struct shm_header h;
-    bool good;
-
-    if (fd < 0)
-        return false;
-    good = pread(fd, &h, sizeof h, 0) == (ssize_t)sizeof h &&
-           memchr(h.name, 0, LIMIT_TOPIC_NAME + 1) && !shm_name_check(h.name);
-    (void)close(fd);
-    if (good)
-        memcpy(ret, h.name, strlen(h.name) + 1);
-    return good;
-}
-
 /* What a copied object is called says its header: copies may have any name that ends in .data. One whose header names no
  * topic goes by its file's name, with or without a prefix, so that it is not passed over. */
 static bool
@@ -206,7 +188,7 @@ copy_name(const char *folder, const char *file, char ret[NAME_MAX + 1])
     /* A topic's name may end so too, and then its log's folder does. */
     if (is_directory(path))
         return false;
-    if (header_name(path, ret))
+    if (leat__name_of_copy(path, ret))
         return true;
     dot = strchr(name, '.');
     if (!strncmp(name, "leat-", 5) && dot && (size_t)(dot - name) + 1 < len) {

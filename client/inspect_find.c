@@ -5,6 +5,7 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -159,21 +160,25 @@ leat__find_next(struct leat_inspect *i, const char *after, char *ret)
 
 /* --- objects ---------------------------------------------------------------------------------- */
 
-/* The copy of a topic's data object, and beside it the control object of the same name. */
+/* The copy of a topic's data object, and beside it the control object of the same name. Of several the first by name, as the
+ * tools take it, and the same one on every call. */
 static int
 find_copies(const struct leat_inspect *i, const char *topic, int *ret_data, int *ret_control)
 {
-    char path[2 * LEAT__PATH], name[LIMIT_TOPIC_NAME + 1];
+    char path[2 * LEAT__PATH], name[LIMIT_TOPIC_NAME + 1], best[NAME_MAX + 1] = "";
     DIR *d = opendir(i->path);
     const struct dirent *e;
     int n = -1, r;
 
     if (!d)
         return -errno;
-    while (n < 0 && (e = readdir(d)))
-        if (name_of_entry(i->path, e->d_name, name) && !strcmp(name, topic))
-            n = snprintf(path, sizeof path - sizeof CONTROL, "%s/%s", i->path, e->d_name);
+    while ((e = readdir(d)))
+        if ((!best[0] || strcmp(e->d_name, best) < 0) && name_of_entry(i->path, e->d_name, name) &&
+            !strcmp(name, topic))
+            (void)snprintf(best, sizeof best, "%s", e->d_name);
     closedir(d);
+    if (best[0])
+        n = snprintf(path, sizeof path - sizeof CONTROL, "%s/%s", i->path, best);
     if (n < 0 || n >= (int)(sizeof path - sizeof CONTROL))
         return -ENOENT;
     *ret_data = open(path, LEAT__READ | O_CLOEXEC);

@@ -233,15 +233,26 @@ leat__scan_holds(const struct leat__scan *s, uint64_t seq)
     return s->loaded && seq >= b->first + (b->partial != 0) && seq < b->first + b->count;
 }
 
+/* Whether the open segment still has its name. Another one may have it, which begins with the same number and goes on where
+ * this one failed; that it may have other names besides, as a hard link in a snapshot, says nothing. */
+static bool
+is_named(const struct leat__scan *s)
+{
+    char name[LOG_NAME_ROOM], path[sizeof s->folder + LOG_NAME_ROOM];
+    struct stat open, named;
+
+    log_segment_name(s->first, name);
+    (void)snprintf(path, sizeof path, "%s/%s", s->folder, name);
+    return !fstat(s->fd, &open) && !stat(path, &named) && open.st_dev == named.st_dev &&
+           open.st_ino == named.st_ino;
+}
+
 /* Whether the walk can go on to the message from where it is, so that reading one after the other
- * does not begin anew each time. A file that has lost its name has another one in its place, which begins
- * with the same number and goes on where this one failed. */
+ * does not begin anew each time. */
 static bool
 is_before(const struct leat__scan *s, uint64_t first, uint64_t seq)
 {
-    struct stat st;
-
-    if (s->fd < 0 || s->first != first || fstat(s->fd, &st) || !st.st_nlink)
+    if (s->fd < 0 || s->first != first || !is_named(s))
         return false;
     return s->loaded ? seq >= s->walk.batch.first + (s->walk.batch.partial != 0)
                      : seq >= s->walk.chain.next && !s->walk.chain.partial;

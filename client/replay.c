@@ -148,17 +148,29 @@ enter_segment(struct leat_sub *s, const struct wire_answer *a)
     return 1;
 }
 
+/* Whether the ring had a message at `seq` and has it no more. A place that was aborted never was one. */
+static bool
+is_lost(const struct leat_sub *s, uint64_t seq)
+{
+    const struct ring_view *v = &s->map.view;
+    struct ring_msg m;
+
+    if (ring_glance(v, seq, &m) != RING_GAP)
+        return false;
+    return ring_stamp_diff(atom_load_acquire(&ring_slot(v, seq)->stamp), seq) !=
+           RING_ABORTED; /* acquire: COMMIT */
+}
+
 /* What was asked for is in the log no longer, which begins with `first`. With a retention that is smaller than the ring,
  * the ring may have it still, or have more of what follows. */
 static int
 pass_over(struct leat_sub *s, uint64_t first)
 {
     uint64_t oldest = shm_max(ring_oldest(&s->map.view), s->ring.next);
-    struct ring_msg m;
 
     s->log_from = first;
     /* Payloads go before their slots do: one gap for all of them, not a question to the daemon for each. */
-    while (oldest < first && ring_glance(&s->map.view, oldest, &m) == RING_GAP)
+    while (oldest < first && is_lost(s, oldest))
         oldest++;
     if (oldest >= first) {
         lose_until(s, first);

@@ -109,6 +109,16 @@ grow(struct feed *f)
     return 0;
 }
 
+/* Whether a number is before all that there is now. The inspector says the same of one message that has just gone as of one
+ * that was aborted: the next may have one. */
+static bool
+is_gone(const struct feed *f, uint64_t seq)
+{
+    struct leat_topic_info info;
+
+    return !f->store_only && !leat_inspect_topic(f->inspect, f->topic, &info) && info.first > seq;
+}
+
 /* Goes on behind a place that has no message, which is lost unless it was aborted; `seq` is the next that may have one, as
  * far as the inspector can say. Where it cannot, the ring has at most its depth still before it, whatever its tail says: a
  * wrong one must not become as many steps. */
@@ -116,7 +126,7 @@ static void
 step_over(struct feed *f, uint64_t seq)
 {
     uint64_t oldest = f->end > f->depth ? f->end - f->depth : 1, from = f->next;
-    bool aborted = seq == from + 1, unsure = seq <= from;
+    bool aborted = seq == from + 1 && !is_gone(f, from), unsure = seq <= from;
 
     if (unsure)
         seq = from + 1 > oldest ? from + 1 : oldest;

@@ -199,7 +199,8 @@ copy_name(const char *folder, const char *file, char ret[NAME_MAX + 1])
     return true;
 }
 
-/* Anybody can put a name into /dev/shm; and in a store, topics that are being made or removed have names that no topic can have. */
+/* Anybody can put a name into /dev/shm; and in a store, topics that are being made or removed have names that no topic can have.
+ * Among copies a folder has the name that somebody gave it: what is not a topic's is not passed over. */
 static bool
 is_topic_name(const char *name, size_t len)
 {
@@ -210,6 +211,15 @@ is_topic_name(const char *name, size_t len)
     memcpy(topic, name, len);
     topic[len] = 0;
     return !shm_name_check(topic);
+}
+
+/* A log's folder that a daemon is making or removing, or left so when it died. */
+static bool
+is_passing(const char *name)
+{
+    const char *mark = strrchr(name, '~');
+
+    return mark && (!strncmp(mark, "~new-", 5) || !strncmp(mark, "~gone-", 6));
 }
 
 static bool
@@ -248,7 +258,7 @@ list_folder(const struct place *p, const char *folder, bool memory, struct names
         name = e->d_name;
         len = strlen(name);
         if ((memory ? data_name(name, p->prefix, &name, &len) : is_log(folder, name)) &&
-            is_topic_name(name, len))
+            (p->directory ? !is_passing(name) : is_topic_name(name, len)))
             r = add_name(l, name, len);
         else if (p->directory && copy_name(folder, name, copy))
             r = add_name(l, copy, strlen(copy));

@@ -4,8 +4,10 @@
 #include <inttypes.h>
 #include <poll.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
+#include "client/client.h"
 #include "shm/testpoint.h"
 #include "tools/table.h"
 
@@ -139,17 +141,32 @@ verify_ring(struct verify *v)
     return 0;
 }
 
-/* Any publisher can write the state: it is believed only when the log has gone too, which is the next step. */
+/* Any publisher can write all of it, cut it short, or take its header away: what it says is believed only when the log has
+ * gone too, which is removed first, or is another topic's. */
 static bool
-is_removed(const struct verify *v, const struct ring_view *view)
+is_log_gone(const struct verify *v)
 {
-    char log[PATH_MAX];
+    char folder[PATH_MAX], path[PATH_MAX + 8];
+    struct log_topic t;
+    void *file;
+    uint64_t size;
 
-    if (ring_header(view)->topic_id != v->ring_id)
+    if (place_log(v->place, v->topic, folder))
         return true;
-    return atom_load_acquire(&ring_daemon(view)->state) ==
-               RING_TOPIC_REMOVED && /* acquire: TOPIC_STATE */
-           place_log(v->place, v->topic, log) == -ENOENT;
+    (void)snprintf(path, sizeof path, "%s/topic", folder);
+    if (verify_read(path, 1u << 16, &file, &size))
+        return false;
+    memset(&t, 0, sizeof t);
+    memcpy(&t, file, size < sizeof t ? size : sizeof t);
+    free(file);
+    return !log_topic_check(&t, size) && t.topic_id != v->ring_id;
+}
+
+static bool
+is_removed(const struct ring_view *view, uint64_t id)
+{
+    return ring_header(view)->topic_id != id || atom_load_acquire(&ring_daemon(view)->state) ==
+                                                    RING_TOPIC_REMOVED; /* acquire: TOPIC_STATE */
 }
 
 bool
@@ -163,8 +180,8 @@ verify_removed(const struct verify *v)
         return false;
     r = place_ring_open(v->place, v->topic, &ring);
     if (r)
-        return r == -ENOENT || (r == -EBADMSG && ring.unmade);
-    removed = is_removed(v, &ring.view);
+        return r == -ENOENT || (r == -EBADMSG && ring.unmade && is_log_gone(v));
+    removed = is_removed(&ring.view, v->ring_id) && is_log_gone(v);
     place_ring_close(&ring);
     return removed;
 }

@@ -117,7 +117,9 @@ close_index(struct walk *w)
     const struct log_index_header *h = &w->index.header;
     struct verify_where where = {.file = w->path};
 
-    if (w->index_file && (w->index_wrong || w->entry < h->entries || h->next != w->walk.chain.next))
+    if (w->index_file &&
+        (w->index_wrong || w->entry < h->entries || h->next != w->walk.chain.next) &&
+        is_still_there(w))
         verify_found(w->v, VERIFY_CUT, &where,
                      "its index does not agree with it, and will be made anew");
     free(w->index_file);
@@ -171,6 +173,8 @@ judge_last(struct walk *w, int ended)
         found(w, VERIFY_BLIND, strerror(-r));
         return;
     }
+    if (!is_still_there(w))
+        return;
     if (d.end == LOG_END_DAMAGE) {
         (void)snprintf(text, sizeof text,
                        "message %" PRIu64 " is damaged here: the batch at %" PRIu64

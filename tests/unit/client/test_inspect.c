@@ -320,6 +320,8 @@ test_replaced_segment(void **state)
         assert_int_equal(bus_send(p, n, 100), n);
     assert_int_equal(leat_pub_wait_durable(p, 310, 10000000000), 0);
     leat_pub_close(p);
+    (void)snprintf(fresh, sizeof fresh, "%s/snapshot", store);
+    assert_int_equal(link(to, fresh), 0); /* as cp -al has it */
     (void)snprintf(fresh, sizeof fresh, "%s/fresh", store);
     copy_file(from, fresh);
     assert_int_equal(rename(fresh, to), 0);

@@ -382,6 +382,52 @@ test_log_shorter_than_ring(void **state)
     leat_pub_close(p);
 }
 
+/* Place 2 was aborted, place 1's payload is gone, the log begins later than both: one message is lost. */
+static void
+test_aborted_before_a_short_log(void **state)
+{
+    struct leat_topic_options o = LEAT_TOPIC_OPTIONS_INIT;
+    struct bus *b = *state;
+    uint64_t sent = 0, first;
+    struct leat_msg m;
+    struct leat_sub_stat stat;
+    leat_sub *s;
+    leat_pub *p;
+
+    o.depth = 16384;
+    o.slot_size = 256;
+    o.lane_size = 65536;
+    o.durability = LEAT_DISK;
+    o.retention_bytes = 1u << 20;
+    assert_int_equal(leat_topic_create(b->bus, "log.aborted", &o), 0);
+    p = bus_pub(b, "log.aborted", 0);
+    s = bus_sub(b, "log.aborted", LEAT_DURABLE, LEAT_LATEST);
+    assert_int_equal(bus_send(p, ++sent, 4000), 1);
+    do {
+        sent++;
+        assert_int_equal(bus_send(p, sent, sent % 50 ? 200 : 4000), sent);
+        if (sent % 500 == 0)
+            assert_int_equal(leat_pub_wait_durable(p, sent, 10000000000), 0);
+        first = atom_load_relaxed(&ring_daemon(&s->map.view)->log_first);
+    } while (first < 100);
+    assert_int_equal(leat_pub_wait_durable(p, sent, 10000000000), 0);
+    assert_in_range(sent, 1, 16000);
+    assert_true(atom_load_relaxed(&ring_line(&s->map.view, 0)->reclaimed) > 0);
+    /* as the orphan rule leaves it */
+    atom_store_release(&ring_slot(&p->map.view, 2)->stamp, ring_stamp(2, RING_ABORTED));
+    assert_int_equal(leat_sub_wait(s, 10000000000), 1);
+    assert_int_equal(leat_sub_receive(s, &m), LEAT_GAP);
+    assert_int_equal(leat_sub_stat(s, &stat), 0);
+    assert_int_equal(m.first, 1);
+    assert_int_equal(m.lost, 1);
+    assert_int_equal(leat_sub_wait(s, 10000000000), 1);
+    assert_int_equal(leat_sub_receive(s, &m), 1);
+    assert_int_equal(m.seq, 3);
+    leat_sub_release(s, &m);
+    leat_sub_close(s);
+    leat_pub_close(p);
+}
+
 /* A segment that cannot be used is said to be bad each time, and read as soon as it is good. */
 static void
 test_damaged_header(void **state)
@@ -715,6 +761,7 @@ main(void)
         cmocka_unit_test(test_stale_before_a_gap),
         cmocka_unit_test(test_stale_before_a_seek),
         cmocka_unit_test(test_log_shorter_than_ring),
+        cmocka_unit_test(test_aborted_before_a_short_log),
         cmocka_unit_test(test_damaged_header),
         cmocka_unit_test(test_no_memory_for_pieces),
         cmocka_unit_test(test_daemon_away),

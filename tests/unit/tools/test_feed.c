@@ -256,6 +256,45 @@ a_named_one_is_given_it_again(void **state)
     feed_close(&f);
 }
 
+static void
+expect_sent(leat_pub *p, uint64_t *sent)
+{
+    ++*sent;
+    assert_int_equal(bus_send(p, *sent, 8), *sent);
+}
+
+/* The daemon is dead, its publishers live: k messages go while a cat reads. */
+static void
+what_goes_meanwhile_is_told(void **state)
+{
+    struct bus *b = *state;
+    struct cli cli = {.verb = &verb, .bus = b->path};
+    struct feed_options o = {.topic = "meanwhile", .kind = -1, .inspect = true};
+    struct leat_msg m;
+    struct feed f;
+    leat_pub *p;
+    uint64_t sent = 0;
+
+    o.from.start = LEAT_EARLIEST;
+    bus_topic(b, "meanwhile", 16, LEAT_MEMORY);
+    p = bus_pub(b, "meanwhile", 0);
+    while (sent < 40)
+        expect_sent(p, &sent);
+    bus_kill(b, SIGKILL);
+    for (unsigned k = 2; k >= 1; k--) {
+        assert_int_equal(feed_open(&f, &cli, &o), CLI_OK);
+        assert_non_null(f.inspect);
+        for (int i = 0; i < 3; i++)
+            assert_int_equal(feed_next(&f, &m), 1);
+        for (unsigned i = 0; i < 3 + k; i++)
+            expect_sent(p, &sent);
+        assert_int_equal(feed_next(&f, &m), LEAT_GAP);
+        assert_int_equal(m.lost, k);
+        feed_close(&f);
+    }
+    leat_pub_close(p);
+}
+
 int
 main(void)
 {
@@ -265,6 +304,7 @@ main(void)
         cmocka_unit_test(a_wrong_tail_is_no_work),
         cmocka_unit_test(gaps_are_told),
         cmocka_unit_test(open_places_are_no_gap_at_the_end),
+        cmocka_unit_test_setup_teardown(what_goes_meanwhile_is_told, bus_setup, bus_teardown),
         cmocka_unit_test_setup_teardown(a_named_one_is_given_it_again, bus_setup, bus_teardown),
     };
 

@@ -132,6 +132,30 @@ await_ready(int fd, int64_t deadline)
     }
 }
 
+/* Whether the bus at this path is another daemon's, which is away for a moment: one with another store would take its place and
+ * its rings, and keep it from coming back. What a daemon leaves beside its socket names its store. */
+static bool
+has_other_store(const char *socket, const char *store)
+{
+    char path[LEAT__PATH + 8], text[PATH_MAX + 256], real[PATH_MAX], *at, *end;
+    ssize_t n;
+    int fd;
+
+    (void)snprintf(path, sizeof path, "%s.lock", socket);
+    fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+    if (fd < 0)
+        return false;
+    n = read(fd, text, sizeof text - 1);
+    close(fd);
+    text[n > 0 ? n : 0] = '\0';
+    at = strstr(text, "\nstore ");
+    end = at ? strchr(at + 1, '\n') : NULL;
+    if (!end)
+        return false;
+    *end = '\0';
+    return !realpath(store, real) || strcmp(at + strlen("\nstore "), real) != 0;
+}
+
 int
 leat__start(const char *path, bool mine, int64_t deadline)
 {
@@ -145,6 +169,8 @@ leat__start(const char *path, bool mine, int64_t deadline)
         return -ENOENT;
     (void)snprintf(socket, sizeof socket, "%s", path);
     (void)snprintf(store, sizeof store, "%s.store", path);
+    if (!mine && has_other_store(socket, store))
+        return -ECONNREFUSED;
     if (pipe2(pipe, O_CLOEXEC))
         return -errno;
     r = launch(mine ? own : named, pipe[1]);

@@ -501,6 +501,29 @@ test_autostart(void **state)
     bus_forget_memory(&private);
 }
 
+/* A bus that another daemon serves, which is away for a moment, is not taken over by a private one. */
+static void
+test_autostart_in_anothers_place(void **state)
+{
+    struct bus *b = *state;
+    struct leat_options o = LEAT_OPTIONS_INIT;
+    char path[128], lock[160];
+    leat_bus *bus = NULL;
+    pid_t pid;
+    FILE *f;
+
+    (void)snprintf(path, sizeof path, "%s/away", b->folder);
+    (void)snprintf(lock, sizeof lock, "%s.lock", path);
+    f = fopen(lock, "we");
+    assert_non_null(f);
+    assert_true(fprintf(f, "pid 1\nstore %s\nprefix x\n", b->store) > 0);
+    assert_int_equal(fclose(f), 0);
+    o.path = path;
+    o.flags = LEAT_AUTOSTART;
+    assert_int_equal(leat_open(&o, &bus), -ECONNREFUSED);
+    assert_int_equal(daemons_of(path, &pid), 0);
+}
+
 static void
 test_autostart_without_program(void **state)
 {
@@ -538,6 +561,7 @@ main(void)
         cmocka_unit_test(test_stopped_daemon),
         cmocka_unit_test(test_given_up),
         cmocka_unit_test(test_autostart),
+        cmocka_unit_test(test_autostart_in_anothers_place),
         cmocka_unit_test(test_autostart_without_program),
     };
 

@@ -54,6 +54,20 @@ clear_away(const char *path)
     return true;
 }
 
+/* Whether another user's guard is held by a process of that user: his daemon's, as far as anybody can tell. Its rings are
+ * living, and to go on beside it would be to take them away. */
+static bool
+is_served(const char *path, const char *prefix, char why[WHY_ROOM])
+{
+    struct stat st;
+    int pid;
+
+    if (lock_holder(path, &pid) || lstat(path, &st))
+        return false;
+    why_text(why, "another leatd (pid %d, of user %u) serves prefix %s", pid, st.st_uid, prefix);
+    return true;
+}
+
 /* The daemon writes in its guard: a second name would be somebody's way to have it write elsewhere. */
 static int
 check_names(int fd, const char *path, char why[WHY_ROOM])
@@ -77,6 +91,8 @@ prefix_take(const char *prefix, bool clear, int *ret_fd, char why[WHY_ROOM])
     guard_of(prefix, path);
     (void)snprintf(what, sizeof what, "prefix %s", prefix);
     r = lock_take(path, what, &fd, why);
+    if (r == -EPERM && clear && is_served(path, prefix, why))
+        return -EBUSY;
     /* Its maker may be quick to make it again. */
     for (int i = 0; i < TRIES && r == -EPERM && clear && clear_away(path); i++)
         r = lock_take(path, what, &fd, why);

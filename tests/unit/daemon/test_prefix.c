@@ -150,6 +150,40 @@ a_strangers_guard_is_not_believed(void **state)
     (void)alarm(0);
 }
 
+/* A guard that is held by a process of its owner is that of a living daemon, and its rings are not to be taken away. */
+static void
+a_living_daemon_of_another_user_is_left_alone(void **state)
+{
+    int ready[2], fd;
+    pid_t child;
+    char byte;
+
+    (void)state;
+    if (geteuid() != 0)
+        skip();
+    assert_int_equal(pipe2(ready, O_CLOEXEC), 0);
+    child = fork();
+    assert_true(child >= 0);
+    if (!child) {
+        char text[64];
+        (void)snprintf(text, sizeof text, "pid %d\n", (int)getpid());
+        if (setresuid(STRANGER, STRANGER, STRANGER) || prefix_take(prefix, true, &fd, why) ||
+            lock_write(fd, text) || write(ready[1], "", 1) != 1)
+            _exit(1);
+        (void)alarm(60);
+        pause();
+    }
+    close(ready[1]);
+    assert_int_equal(read(ready[0], &byte, 1), 1);
+    assert_int_equal(prefix_take(prefix, true, &fd, why), -EBUSY);
+    assert_int_equal(access(guard, F_OK), 0);
+    assert_int_equal(kill(child, SIGKILL), 0);
+    assert_int_equal(waitpid(child, NULL, 0), child);
+    assert_int_equal(prefix_take(prefix, true, &fd, why), 0);
+    prefix_give_up(prefix, &fd);
+    close(ready[0]);
+}
+
 /* Of ours, or of root, and still no lock: nothing is waited for, followed or written to. */
 static void
 what_is_no_file_of_its_own_is_refused(void **state)
@@ -195,6 +229,8 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(a_guard_has_one_holder_and_goes_with_it, setup, teardown),
         cmocka_unit_test_setup_teardown(a_strangers_guard_is_not_believed, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_living_daemon_of_another_user_is_left_alone, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(what_is_no_file_of_its_own_is_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(a_sockets_prefix_comes_from_its_real_place, setup,
                                         teardown),

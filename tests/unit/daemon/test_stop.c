@@ -117,6 +117,28 @@ what_nobody_serves_is_purged(void **state)
     assert_int_equal(count(prefix), 0);
 }
 
+/* Neither stopped nor purged; and where nobody has served nothing is left that keeps its user out. */
+static void
+anothers_bus_is_not_purged(void **state)
+{
+    char guard[CONFIG_SOCKET + 16];
+    struct config c = other("bus2", "");
+
+    (void)state;
+    bus_start("[topic m]\ndeclare = yes\n");
+    (void)snprintf(guard, sizeof guard, "%s" BUS_GUARD, c.socket);
+    assert_int_equal(stop_daemon(&c, true), 0);
+    assert_int_equal(access(guard, F_OK), -1);
+    if (geteuid() != 0)
+        skip();
+    c = other("bus", "");
+    (void)snprintf(guard, sizeof guard, "%s" BUS_GUARD, c.socket);
+    assert_int_equal(chown(guard, 12345, 12345), 0);
+    assert_int_equal(stop_daemon(&c, true), -EPERM);
+    assert_int_equal(count(fix.bus->prefix), 1);
+    assert_int_equal(chown(guard, 0, 0), 0);
+}
+
 int
 main(void)
 {
@@ -126,6 +148,7 @@ main(void)
         cmocka_unit_test_setup_teardown(what_another_path_serves_is_not_purged, bus_setup,
                                         bus_teardown),
         cmocka_unit_test_setup_teardown(what_nobody_serves_is_purged, bus_setup, bus_teardown),
+        cmocka_unit_test_setup_teardown(anothers_bus_is_not_purged, bus_setup, bus_teardown),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -353,8 +353,15 @@ adopt_log(struct bus *bus, const char *name, uint64_t patience_ns)
         return 0;
     r = store_recover(&bus->store_env, name, patience_ns, reason, &store);
     if (r == -ENOENT) {
-        if (t && t->standing == TOPIC_WAITING)
+        if (t && t->standing == TOPIC_WAITING && bus_store_is_covered(bus)) {
+            why_text(why,
+                     "topic %s: %.200s was mounted after leatd had started, which has to be "
+                     "started again",
+                     name, bus->config.store);
+            wait_for_log(t, why);
+        } else if (t && t->standing == TOPIC_WAITING) {
             try_later(t);
+        }
         return 0;
     }
     if (!t && topic_add(bus, name, &t)) {

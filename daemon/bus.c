@@ -200,6 +200,15 @@ read_id(struct bus *bus)
     return r;
 }
 
+bool
+bus_store_is_covered(const struct bus *bus)
+{
+    struct stat mine, now;
+
+    return !fstat(bus->store_dirfd, &mine) && !stat(bus->config.store, &now) &&
+           (mine.st_dev != now.st_dev || mine.st_ino != now.st_ino);
+}
+
 static int
 open_store_place(struct bus *bus, char why[WHY_ROOM])
 {

@@ -76,4 +76,7 @@ uint64_t bus_realtime(void);
 /* bus_random is a random number other than 0. */
 uint64_t bus_random(void);
 
+/* bus_store_is_covered says whether the store's path leads elsewhere now than to the directory that was opened: it was mounted over. */
+bool bus_store_is_covered(const struct bus *bus);
+
 #endif

@@ -569,7 +569,8 @@ static bool
 has_unread_log(const struct topic *t)
 {
     return !t->store && (!t->mapped || t->memory.view.geo.durability == RING_DISK) &&
-           (!faccessat(t->bus->store_dirfd, t->name, F_OK, AT_SYMLINK_NOFOLLOW) || errno != ENOENT);
+           (bus_store_is_covered(t->bus) ||
+            !faccessat(t->bus->store_dirfd, t->name, F_OK, AT_SYMLINK_NOFOLLOW) || errno != ENOENT);
 }
 
 int

@@ -903,6 +903,40 @@ a_ring_without_seats_is_made_again(void **state)
     }
 }
 
+static void
+move_in(const char *from, const char *to)
+{
+    char a[128], b[128];
+
+    (void)snprintf(a, sizeof a, "%s/%s", fix.dir, from);
+    (void)snprintf(b, sizeof b, "%s/%s", fix.dir, to);
+    assert_int_equal(rename(a, b), 0);
+}
+
+/* What the daemon has open is hidden beneath what was mounted over it: the log is there, and not where the daemon can see it. */
+static void
+a_store_that_came_too_late_is_told(void **state)
+{
+    int c;
+
+    (void)state;
+    bus_start("[topic d]\ndeclare = yes\ndurability = disk\n");
+    bus_die();
+    move_in("store", "disk");
+    bus_start("");
+    assert_int_equal(topic("d")->standing, TOPIC_WAITING);
+    assert_non_null(strstr(topic("d")->why, "its log is gone"));
+    move_in("store", "hidden");
+    move_in("disk", "store");
+    TURN_UNTIL(strstr(topic("d")->why, "was mounted after leatd had started"));
+    c = client_open();
+    assert_int_equal(ask_topic(c, WIRE_TOPIC_REMOVE, "d", NULL), -EBADMSG);
+    close(c);
+    bus_die();
+    bus_start("");
+    assert_int_equal(topic("d")->standing, TOPIC_SERVING);
+}
+
 /* A publisher can write over the owner and mode in its topic's header, but not in the log. */
 static void
 a_header_gives_no_rights_to_a_log(void **state)
@@ -1194,6 +1228,8 @@ main(void)
         cmocka_unit_test_setup_teardown(who_waits_for_a_log_holds_up_nobody, bus_setup,
                                         bus_teardown),
         cmocka_unit_test_setup_teardown(a_topic_whose_log_is_gone_can_be_removed, bus_setup,
+                                        bus_teardown),
+        cmocka_unit_test_setup_teardown(a_store_that_came_too_late_is_told, bus_setup,
                                         bus_teardown),
         cmocka_unit_test_setup_teardown(a_disk_topic_without_its_log_waits_for_it, bus_setup,
                                         bus_teardown),

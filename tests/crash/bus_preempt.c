@@ -86,6 +86,8 @@ enter(struct duel *d)
     }
     if (!trial_enter(t, &d->pair->scene))
         return false;
+    /* Whoever waits here gets something: a time-out would only say that the machine was busy. */
+    stage_guest(&t->b, S0)->timeout_ns = LONG_WAIT_NS;
     return d->pair->calls[1].fn != guest_open_sub || !trial_do(t, S0, guest_close_sub, NULL);
 }
 

@@ -219,6 +219,15 @@ send_ring(int socket, uint64_t topic_id)
     return wire_send(socket, &packet, NULL, 0, MSG_DONTWAIT);
 }
 
+static void
+close_packet(const struct leat__grave *grave, struct wire_handle *ret)
+{
+    wire_begin(ret, sizeof *ret, grave->type, 0);
+    ret->topic_id = grave->topic_id;
+    ret->generation = grave->generation;
+    ret->index = grave->index;
+}
+
 /* Tells the daemon of handles that were closed while it could not be told, or never became anybody's.
  * One way, because there may be any number of them and nobody here who reads answers. */
 static void
@@ -227,12 +236,8 @@ tell_graves(struct leat_bus *b, int64_t deadline)
     uint32_t told = 0;
 
     for (; told < b->grave_count; told++) {
-        const struct leat__grave *grave = &b->graves[told];
         struct wire_handle packet;
-        wire_begin(&packet, sizeof packet, grave->type, 0);
-        packet.topic_id = grave->topic_id;
-        packet.generation = grave->generation;
-        packet.index = grave->index;
+        close_packet(&b->graves[told], &packet);
         if (send_all(b->socket, &packet, deadline))
             break;
     }
@@ -371,10 +376,7 @@ leat__bury(struct leat_bus *b, const struct leat__grave *grave)
     struct wire_handle packet;
     int r;
 
-    wire_begin(&packet, sizeof packet, grave->type, 0);
-    packet.topic_id = grave->topic_id;
-    packet.generation = grave->generation;
-    packet.index = grave->index;
+    close_packet(grave, &packet);
     r = leat__ask(b, &packet, &answer);
     if (!r) {
         leat__close_fds(answer.fds);

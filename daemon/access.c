@@ -77,9 +77,15 @@ access_free(struct access_who *who)
 }
 
 bool
+access_is_ours(uint32_t uid)
+{
+    return uid == 0 || uid == geteuid();
+}
+
+bool
 access_is_master(const struct access_who *who)
 {
-    return who->uid == 0 || who->uid == geteuid();
+    return access_is_ours(who->uid);
 }
 
 bool

@@ -25,6 +25,9 @@ struct access_rule {
 int access_read(int socket, struct access_who *ret, int *ret_pidfd);
 void access_free(struct access_who *who);
 
+/* access_is_ours: whether a file of this user can be believed: root's and the daemon's own user's can. */
+bool access_is_ours(uint32_t uid);
+
 /* access_is_master: root and the daemon's own user may do everything. */
 bool access_is_master(const struct access_who *who);
 bool access_in_group(const struct access_who *who, uint32_t gid);

@@ -15,6 +15,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "daemon/access.h"
 #include "daemon/adopt.h"
 #include "daemon/lock.h"
 #include "daemon/prefix.h"
@@ -79,12 +80,6 @@ make_directories(const char *path, mode_t mode)
     }
 }
 
-static bool
-is_strange(uid_t uid)
-{
-    return uid != 0 && uid != geteuid();
-}
-
 /* A directory that anybody could rename things in is no place for a socket or a store: somebody else could stand in for the
  * daemon, or put his own logs in place of ours. In a sticky one he can only add to what is there, which is too much for a
  * store. What a link leads to is as good as the link. */
@@ -97,9 +92,9 @@ check_directory(const char *path, bool may_be_sticky, char why[WHY_ROOM])
         return why_set(why, -errno, "cannot look at %.200s: %s", path, strerror(errno));
     if (!S_ISDIR(st.st_mode))
         return why_set(why, -ENOTDIR, "%.200s is no directory", path);
-    if (is_strange(named.st_uid) || is_strange(st.st_uid))
+    if (!access_is_ours(named.st_uid) || !access_is_ours(st.st_uid))
         return why_set(why, -EPERM, "%.200s belongs to user %u", path,
-                       is_strange(named.st_uid) ? named.st_uid : st.st_uid);
+                       access_is_ours(named.st_uid) ? st.st_uid : named.st_uid);
     if ((st.st_mode & S_IWOTH) && !(may_be_sticky && (st.st_mode & S_ISVTX)))
         return why_set(why, -EPERM, "%.200s may be written to by anybody", path);
     return 0;

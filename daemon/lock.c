@@ -10,6 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "daemon/access.h"
 #include "shm/process.h"
 
 /* Who asks whether a daemon is there holds the lock for a moment: so long it is tried again. The kernel closes the files of a
@@ -80,7 +81,7 @@ is_there(int fd, const char *path)
 static int
 check_owner(const struct stat *st, const char *path, char why[WHY_ROOM])
 {
-    if (st->st_uid == 0 || st->st_uid == geteuid())
+    if (access_is_ours(st->st_uid))
         return 0;
     return why_set(why, -EPERM, "%.200s belongs to user %u, and is no lock of ours", path,
                    st->st_uid);

@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "daemon/access.h"
 #include "daemon/bus.h"
 #include "daemon/lock.h"
 #include "daemon/report.h"
@@ -44,7 +45,7 @@ clear_away(const char *path)
     struct stat st;
     int r;
 
-    if (lstat(path, &st) || st.st_uid == 0 || st.st_uid == geteuid())
+    if (lstat(path, &st) || access_is_ours(st.st_uid))
         return false;
     (void)snprintf(aside, sizeof aside, "%.200s.%016" PRIx64, path, bus_random());
     r = S_ISDIR(st.st_mode) ? rename(path, aside) : unlink(path);

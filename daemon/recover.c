@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "daemon/access.h"
 #include "daemon/report.h"
 #include "log/encode.h"
 #include "shm/testpoint.h"
@@ -678,7 +679,7 @@ check_owner(int dir, char why[STORE_WHY])
 
     if (fstat(dir, &st))
         return -errno;
-    if (st.st_uid != 0 && st.st_uid != geteuid())
+    if (!access_is_ours(st.st_uid))
         (void)snprintf(why, STORE_WHY, "its directory belongs to user %u", st.st_uid);
     else if (st.st_mode & S_IWOTH)
         (void)snprintf(why, STORE_WHY, "its directory may be written to by anybody");

@@ -9,6 +9,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "daemon/access.h"
 #include "daemon/bus.h"
 #include "daemon/lock.h"
 #include "daemon/memory.h"
@@ -185,7 +186,7 @@ check_purge(const char *lock)
 {
     struct stat st;
 
-    if (lstat(lock, &st) || st.st_uid == 0 || st.st_uid == geteuid())
+    if (lstat(lock, &st) || access_is_ours(st.st_uid))
         return 0;
     report_error("cannot purge: %s belongs to user %u, who alone can purge that bus", lock,
                  st.st_uid);
